@@ -1,0 +1,65 @@
+# `make run` starts everything on this machine; `make test` checks everything.
+# Needs Python 3.11 and make. What else is needed is installed under .tools/ and .venv/.
+
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+GROUPS := --extra demo --group web
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install web run format check test test-long bench fuzz screenshots browser clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(UV): deploy/uv.txt
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv.txt
+	@touch $(UV)
+
+# Locked and hashed; an environment that is already right takes a fraction of a second.
+install: $(UV) ## install what `make run` needs
+	UV_PYTHON=$(PYTHON) $(UV) sync --quiet --frozen $(GROUPS)
+
+web: install ## build the page's third-party modules and translations
+	$(BIN)/python web/build.py
+
+run: web ## start a clearinghouse on :8000 and a sample platform on :8001
+	$(BIN)/unspread demo $(ARGS)
+
+# Debian's Chromium where we may install it, else Playwright's own.
+browser: install
+	@command -v chromium >/dev/null || $(BIN)/python -m tests.browser
+
+format: GROUPS += --group dev
+format: install ## rewrite sources in the project's format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+check: GROUPS += --group dev
+check: web ## formatting, lint, types, import direction, TypeScript's view of the page
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python web/build.py --check
+
+test: GROUPS += --group dev
+test: check browser ## everything a change must pass, under 15 minutes
+	$(BIN)/pytest -m "not long" $(ARGS)
+
+test-long: GROUPS += --group dev --group long
+test-long: check browser ## everything, with the checks that take long
+	$(BIN)/pytest $(ARGS)
+
+bench: GROUPS += --group dev --group bench
+bench: web ## every figure in docs/benchmarks.md, beside its peer
+	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: GROUPS += --group dev --group fuzz
+fuzz: install ## ten minutes of coverage-guided fuzzing of every parser
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+clean: ## remove what was built; keeps data
+	rm -rf .venv .tools build dist web/node_modules src/*.egg-info src/unspread/match/*.so

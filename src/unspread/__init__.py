@@ -1,0 +1,1 @@
+"""Stop an intimate picture from spreading without anyone ever seeing it."""

@@ -1,0 +1,5 @@
+"""`python -m unspread` is `unspread`."""
+
+from unspread.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""A clearinghouse and a sample platform on one machine, in training mode."""

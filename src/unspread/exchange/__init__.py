@@ -1,0 +1,1 @@
+"""To and from other hash-sharing programmes, one module each."""

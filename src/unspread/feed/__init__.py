@@ -1,0 +1,1 @@
+"""The signed stream of listings and withdrawals."""

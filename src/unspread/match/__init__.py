@@ -1,0 +1,1 @@
+"""Every listed fingerprint within a radius, exactly."""

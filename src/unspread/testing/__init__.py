@@ -1,0 +1,1 @@
+"""Stand-ins shipped for our tests and for platforms' own."""

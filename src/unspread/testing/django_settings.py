@@ -1,0 +1,9 @@
+"""Both programs' Django applications at once: for the type checker, never to run a service."""
+
+SECRET_KEY = "for the type checker"  # noqa: S105 - never serves
+INSTALLED_APPS: list[str] = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+USE_TZ = True
