@@ -44,7 +44,7 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def derive(secret: bytes, info: str, length: int) -> bytes:
-    """`length` bytes of HKDF-SHA256 with an empty salt; a different `info` gives unrelated bytes."""
+    """`length` bytes of HKDF-SHA256 , empty salt; another `info` gives unrelated bytes."""
     return HKDF(SHA256(), length, salt=None, info=info.encode()).derive(secret)
 
 

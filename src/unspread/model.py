@@ -183,7 +183,7 @@ class MediaFingerprint:
     frames_seen: int = 1
     """Frames decoded; neighbours that look alike were collapsed into one fingerprint."""
     notes: tuple[str, ...] = ()
-    """What the caller should know, as stable words: `no_decoder`, `frames_capped`, `low_quality`."""
+    """What the caller should know, as stable words: `no_decoder`, `frames_capped`."""
 
     def first(self, kind: Kind) -> Fingerprint | None:
         """The first fingerprint of a kind that covers the whole, else the first of that kind."""
