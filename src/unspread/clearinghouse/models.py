@@ -1,0 +1,195 @@
+"""The schema, for SQLite and PostgreSQL alike. Hot writes are plain SQL in `store`.
+
+Times are whole seconds since 1970 in UTC (`…_at`) and days since 1970 (`…_day`), so that both
+databases, the writer and the pages read the same numbers. No column holds an address, a file name
+or anything else that names a person.
+"""
+
+from django.db import models
+
+
+class Case(models.Model):
+    """What one person submitted, without the person."""
+
+    case_key = models.BinaryField(max_length=32, unique=True)
+    content_digest = models.BinaryField(max_length=32)
+    """SHA-256 of what was submitted: the same again gets the same answer."""
+    age = models.CharField(max_length=8)
+    submitted_day = models.IntegerField()
+    expires_day = models.IntegerField(db_index=True)
+    promised_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "case_record"
+
+
+class Item(models.Model):
+    """One picture or video. `fingerprints` and `salt` are emptied when it is erased."""
+
+    case = models.ForeignKey(Case, models.CASCADE)
+    number = models.IntegerField()
+    item_key = models.BinaryField(max_length=32, unique=True)
+    salt = models.BinaryField(max_length=16)
+    media = models.CharField(max_length=8)
+    state = models.CharField(max_length=12)
+    level = models.CharField(max_length=14)
+    reasons = models.CharField(max_length=200, default="")
+    """Words of `rules.HeldReason`, joined by spaces."""
+    commitment = models.BinaryField(max_length=32)
+    listing_id = models.BigIntegerField(null=True, unique=True)
+    fingerprints = models.BinaryField()
+    """As `store.pack` writes them."""
+    withdrawal_signature = models.BinaryField(max_length=64, default=b"")
+    stamp = models.BigIntegerField(default=0, db_index=True)
+    """Commit order of the last change, strictly increasing over the table; 0: never published."""
+    stamped_at = models.BigIntegerField(default=0)
+    """Strictly increasing seconds of that change, never back-dated."""
+
+    class Meta:
+        db_table = "item"
+        indexes = (models.Index(fields=["state", "level"], name="item_by_state"),)
+
+
+class LogEntry(models.Model):
+    """One leaf of the log, fixed before anything is published."""
+
+    position = models.BigIntegerField(primary_key=True)
+    kind = models.SmallIntegerField()
+    commitment = models.BinaryField(max_length=32)
+    opening = models.BinaryField(null=True)
+    """What the commitment opens to, for platforms; gone once erased."""
+    listing_id = models.BigIntegerField(db_index=True)
+    committed_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "log_entry"
+
+
+class Partner(models.Model):
+    """A platform or helpline that takes part."""
+
+    partner_id = models.CharField(max_length=40, primary_key=True)
+    name = models.CharField(max_length=120)
+    role = models.CharField(max_length=12, default="platform")
+    """`platform` or `helpline`."""
+    state = models.CharField(max_length=12)
+    """`invited`, `enrolled`, `active`, `suspended`."""
+    scopes = models.CharField(max_length=200, default="feed feedback")
+    invitation_digest = models.BinaryField(max_length=32, default=b"")
+    invitation_expires_at = models.BigIntegerField(default=0)
+    signing_key = models.BinaryField(max_length=32, default=b"")
+    sealing_key = models.BinaryField(default=b"")
+    next_signing_key = models.BinaryField(max_length=32, default=b"")
+    created_at = models.BigIntegerField()
+    last_heard_at = models.BigIntegerField(default=0)
+    applied_size = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "partner"
+
+
+class PartnerApproval(models.Model):
+    """One member of staff's yes to one partner's keys."""
+
+    partner = models.ForeignKey(Partner, models.CASCADE)
+    by = models.CharField(max_length=60)
+    keys_digest = models.BinaryField(max_length=32)
+    at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "partner_approval"
+        constraints = (
+            models.UniqueConstraint(
+                fields=["partner", "by", "keys_digest"], name="one_approval_each"
+            ),
+        )
+
+
+class PartnerKey(models.Model):
+    """A static key of a legacy programme's wire format: hashed, scoped, revocable."""
+
+    key_id = models.CharField(max_length=24, primary_key=True)
+    partner = models.ForeignKey(Partner, models.CASCADE)
+    key_digest = models.BinaryField(max_length=32, unique=True)
+    scope = models.CharField(max_length=40)
+    """`ncmec:read`, `ncmec:feedback`, `stopncii:read` …"""
+    created_at = models.BigIntegerField()
+    last_used_day = models.IntegerField(default=0)
+    revoked_at = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "partner_key"
+
+
+class FeedbackRecord(models.Model):
+    """What a partner said about a listing, once."""
+
+    partner = models.ForeignKey(Partner, models.CASCADE)
+    external_id = models.CharField(max_length=80)
+    listing_id = models.BigIntegerField(db_index=True)
+    kind = models.CharField(max_length=10)
+    at = models.BigIntegerField()
+    count = models.IntegerField(default=1)
+    reason = models.CharField(max_length=30, default="")
+    oldest_day = models.IntegerField(default=0)
+    received_at = models.BigIntegerField()
+    settled = models.BooleanField(default=False)
+    """Answered by a review: it counts no more in the rules."""
+
+    class Meta:
+        db_table = "feedback"
+        constraints = (
+            models.UniqueConstraint(fields=["partner", "external_id"], name="feedback_once"),
+        )
+
+
+class Acknowledgement(models.Model):
+    """A partner's signed word that it applied the log up to `size`."""
+
+    partner = models.ForeignKey(Partner, models.CASCADE)
+    size = models.BigIntegerField()
+    root = models.BinaryField(max_length=32)
+    at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "acknowledgement"
+        constraints = (
+            models.UniqueConstraint(fields=["partner", "size"], name="acknowledged_once"),
+        )
+
+
+class DailyCount(models.Model):
+    """How often something happened on a day; the transparency report and the plots."""
+
+    day = models.IntegerField()
+    name = models.CharField(max_length=60)
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "daily_count"
+        constraints = (models.UniqueConstraint(fields=["day", "name"], name="one_count_a_day"),)
+
+
+class Published(models.Model):
+    """What the publisher last made public: one row."""
+
+    size = models.BigIntegerField()
+    root = models.BinaryField(max_length=32)
+    at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "published"
+
+
+class AuditEvent(models.Model):
+    """What staff did; appended, never changed, each chained to the one before."""
+
+    at = models.BigIntegerField()
+    actor = models.CharField(max_length=60)
+    action = models.CharField(max_length=60)
+    subject = models.CharField(max_length=120)
+    detail = models.CharField(max_length=400, default="")
+    digest = models.BinaryField(max_length=32)
+
+    class Meta:
+        db_table = "audit_event"

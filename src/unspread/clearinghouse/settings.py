@@ -1,0 +1,96 @@
+"""The clearinghouse's settings: one frozen value, made once by the command, passed in."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from unspread.errors import InputError
+
+DEFAULT_PORT: Final = 8000
+
+
+class SettingsError(InputError):
+    """The clearinghouse cannot start with these settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one clearinghouse is started with.
+
+    Raises:
+        SettingsError: at start, if something cannot work.
+    """
+
+    data: Path
+    """Directory for keys, database and published files; made on first start, readable by nobody
+    else."""
+
+    url: str = f"http://127.0.0.1:{DEFAULT_PORT}"
+    """Where people and platforms reach it, without a path."""
+
+    name: str = "A clearinghouse"
+    """Of the organisation that runs it, as people read it."""
+
+    database_url: str = ""
+    """`postgresql://user@host/name`, or empty for SQLite in the data directory."""
+
+    training: bool = False
+    """Everything works and is marked as an exercise; lists are never mixed with real ones."""
+
+    tick_seconds: float = 0.25
+    """At most this long from a commit to its publication."""
+
+    client_address_header: str = ""
+    """Header in which the proxy in front gives the client's address, e.g. `x-forwarded-for`
+    (its last entry is read). Empty: the connection's own address. Used for rate limits in memory
+    and nothing else."""
+
+    submissions_per_minute: float = 600.0
+    """Above this rate proofs of work grow harder."""
+
+    submissions_per_minute_per_network: float = 20.0
+    """Of one /24 or /48, in the long run; bursts of ten times that. In training, 60 times more."""
+
+    max_waiting_writes: int = 4000
+    """With more writes in the queue than this, answers are 503 at once."""
+
+    languages: tuple[str, ...] = field(default=("en",))
+    """Of the pages, first the one shown when nothing else fits."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+            raise SettingsError("the address is like https://example.org, without a path")
+        if self.database_url and urlsplit(self.database_url).scheme not in {
+            "postgresql",
+            "postgres",
+        }:
+            raise SettingsError("the database is given as postgresql://…; leave it out for SQLite")
+        if self.tick_seconds <= 0:
+            raise SettingsError("the tick is longer than nothing")
+
+    @property
+    def log_origin(self) -> str:
+        """The log's name for ever (C2SP tlog-checkpoint): host and path, no scheme."""
+        return f"{urlsplit(self.url).netloc}/log"
+
+    @property
+    def host(self) -> str:
+        """The host name in the address, without the port."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def keys(self) -> Path:
+        """Private keys, mode 0700 with files 0600."""
+        return self.data / "keys"
+
+    @property
+    def blobs(self) -> Path:
+        """What /log and /feed serve."""
+        return self.data / "public"
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The embedded database."""
+        return self.data / "clearinghouse.sqlite3"
