@@ -1,1 +1,8 @@
-"""Media in, fingerprints out."""
+"""Media in, fingerprints out: exact where they are submitted, fast where they are scanned.
+
+The rules stand in docs/protocol/fingerprints.md; `vectors/` judges Python and the browser alike.
+"""
+
+from unspread.fingerprint.media import fingerprint_file, fingerprint_image
+
+__all__ = ["fingerprint_file", "fingerprint_image"]

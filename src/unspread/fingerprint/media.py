@@ -1,0 +1,73 @@
+"""One file to all of its fingerprints, exactly: what the person's side submits."""
+
+from pathlib import Path
+
+from unspread.errors import UnreadableMediaError
+from unspread.fingerprint import pdq
+from unspread.fingerprint.decode import HEAD_BYTES, STANDARD, Limits, decode, sniff
+from unspread.fingerprint.digest import Progress, digests, file_digests
+from unspread.fingerprint.video import dense_fingerprints, open_film
+from unspread.model import Media, MediaFingerprint
+
+_DIGEST_SHARE = 0.1
+"""Of the progress of a video: the rest is decoding."""
+
+
+def fingerprint_image(source: bytes | Path | str, limits: Limits = STANDARD) -> MediaFingerprint:
+    """PDQ by the canonical rule, SHA-256 and MD5 of a picture.
+
+    Raises:
+        UnreadableMediaError: if it is not a whole picture within the limits.
+    """
+    data = source if isinstance(source, bytes) else _read(Path(source), limits)
+    picture = decode(data, limits)
+    return MediaFingerprint(
+        media=Media.IMAGE,
+        fingerprints=(pdq.fingerprint(picture.pixels, picture.orientation), *digests(data)),
+        width=picture.width,
+        height=picture.height,
+    )
+
+
+def fingerprint_file(
+    path: Path | str, limits: Limits = STANDARD, progress: Progress = lambda _: None
+) -> MediaFingerprint:
+    """All fingerprints of a picture or a video; of a video every frame that looks different.
+
+    Raises:
+        UnreadableMediaError: if it is neither, is damaged, or is beyond the limits.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            kind = sniff(file.read(HEAD_BYTES))
+        if not kind.is_video:
+            return fingerprint_image(path, limits)
+        if path.stat().st_size > limits.max_video_bytes:
+            raise UnreadableMediaError("the file is too large for a video")
+        of_file = file_digests(path, lambda done: progress(_DIGEST_SHARE * done))
+    except OSError as error:
+        raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
+    with open_film(path, kind, limits) as film:
+        dense = dense_fingerprints(
+            film, lambda done: progress(_DIGEST_SHARE + (1 - _DIGEST_SHARE) * done)
+        )
+        height, width = film.size
+        return MediaFingerprint(
+            media=Media.VIDEO,
+            fingerprints=(*dense.result(), *of_file),
+            width=width,
+            height=height,
+            duration_seconds=film.duration_seconds or film.last_seconds,
+            frames_seen=film.frames_seen,
+            notes=("frames_capped",) if dense.is_capped else (),
+        )
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    try:
+        if path.stat().st_size > limits.max_picture_bytes:
+            raise UnreadableMediaError("the file is too large for a picture")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error

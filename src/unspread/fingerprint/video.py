@@ -1,0 +1,469 @@
+"""Videos to fingerprints of their frames: dense where they are submitted, sparse where scanned.
+
+A frame's fingerprint is PDQ of its decoded luma plane, upright by the file's display matrix.
+Decoding is bit-exact by specification, so that browser and server agree. The person's device
+fingerprints every frame and collapses neighbours that look alike; a platform then looks at
+keyframes alone, at any frame rate, and still finds each of them in the dense list.
+
+For files from strangers, call through `unspread.fingerprint.confined`.
+"""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.errors import UnreadableMediaError
+from unspread.fingerprint import pdq
+from unspread.fingerprint.decode import Format, Limits
+from unspread.fingerprint.digest import Progress
+from unspread.fingerprint.pdq import UPRIGHT, Matrix, Orientation, Pixels
+from unspread.model import MIN_PDQ_QUALITY, Fingerprint, Kind, Part
+
+COLLAPSE_BITS: Final = 16
+"""A frame this near the one kept before it (inclusive) is left out: a copy of it, itself up to
+15 bits off, is still within the match radius of 31 of the one that was kept."""
+
+MAX_FRAMES_KEPT: Final = 2048
+"""Beyond it, neighbours are collapsed more and more: 65 kB of fingerprints for a long film."""
+
+_COLLAPSE_STEP_BITS: Final = 4
+_MAX_COLLAPSE_BITS: Final = 28
+
+DAMAGED: Final = "the video is damaged or incomplete; try to open it and save it again"
+
+_DEMUXERS: Final = {Format.MP4: "mov", Format.MATROSKA: "matroska"}
+"""By name, so that no playlist or device behind a media type is ever opened."""
+
+_CODECS: Final = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4"}
+
+_BAR_SAMPLES: Final = 8
+_BAR_LUMA: Final = 40
+"""A line is a bar where no sampled frame is brighter: 16 is black, the rest is coding noise."""
+_MIN_BAR: Final = Fraction(1, 50)
+"""Of the side; thinner dark edges are left."""
+_MIN_LEFT: Final = Fraction(1, 4)
+"""Of the side; where less would be left the picture is dark rather than barred."""
+
+_SEEK_SPACING_SECONDS: Final = 1.5
+"""Keyframes nearer than this make seeking to each second cheaper than decoding through."""
+
+_LIMITED_TO_FULL: Final = 255 / 219
+"""Luma of limited range is 16..235 (ITU-R BT.601, 2.5.1)."""
+_FULL_RANGE: Final = 2
+"""AVCOL_RANGE_JPEG (FFmpeg, libavutil/pixfmt.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One upright frame, small enough to keep: 8 small matrices at most."""
+
+    seconds: float
+    """After the first frame."""
+    matrices: Matrix
+    """(n, 64, 64): in the orientations asked for, luma scaled to full range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """Rows and columns of a stored frame, ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Film:
+    """An open video. Use `open_film`."""
+
+    def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
+        self._container = container
+        self._stream = stream
+        self._limits = limits
+        self._first_pts: int | None = None
+        self._orientation = UPRIGHT
+        self._content: Rectangle | None = None
+        self.frames_seen = 0
+        self.last_seconds = 0.0
+        duration = container.duration
+        self.duration_seconds = duration / av.time_base if duration and duration > 0 else None
+        """As the file claims; None if it does not."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright; known once a frame was decoded."""
+        context = self._stream.codec_context
+        return self._orientation.size(context.height, context.width)
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether black bars were found and left out."""
+        context = self._stream.codec_context
+        whole = Rectangle(0, context.height, 0, context.width)
+        return self._content is not None and self._content != whole
+
+    def strip_bars(self) -> None:
+        """Find the bars that are black in 8 keyframes across the film; leave them out from now on.
+
+        Sampled are the keyframes at or before (k + 1/2) / 8 of the duration.
+        """
+        brightest: Pixels | None = None
+        duration = self.duration_seconds or 0.0
+        for step in range(_BAR_SAMPLES if duration else 1):
+            self._seek(duration * (step + 0.5) / _BAR_SAMPLES)
+            frame = next(self._decoded(keyframes_only=True), None)
+            if frame is None:
+                continue
+            luma = _luma(frame)
+            if brightest is None:
+                brightest = luma.copy()
+            elif brightest.shape == luma.shape:
+                np.maximum(brightest, luma, out=brightest)
+        self._seek(0)
+        if brightest is not None:
+            self._content = _content(brightest)
+        self.frames_seen = 0
+
+    def every_frame(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
+        """Every frame in order of presentation."""
+        self._seek(0)
+        for frame in self._decoded():
+            yield self._small(frame, orientations)
+
+    def keyframes(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
+        """The frames that need no other to be decoded."""
+        self._seek(0)
+        for frame in self._decoded(keyframes_only=True):
+            yield self._small(frame, orientations)
+
+    def every_second(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
+        """At t = 0, 1, 2 … seconds after the first frame, the last frame that is not after t.
+
+        Seeks to each second where keyframes are near each other, else decodes through and skips
+        the frames on which no other depends.
+        """
+        times, is_key = self._timetable()
+        if not times:
+            return
+        second = 1 / self._stream.time_base
+        wanted: dict[int, int] = {}
+        for t in range(int((times[-1] - times[0]) / second) + 1):
+            wanted.setdefault(times[bisect_right(times, times[0] + t * second) - 1], t)
+        self._first_pts = times[0]
+        spacing = (times[-1] - times[0]) / second / max(sum(is_key), 1)
+        frames = (
+            self._seek_to_each(wanted)
+            if spacing < _SEEK_SPACING_SECONDS
+            else self._pick_through(wanted)
+        )
+        for frame in frames:
+            yield self._small(frame, orientations)
+
+    def _timetable(self) -> tuple[list[int], list[bool]]:
+        """When each frame is shown, sorted, and whether it is a keyframe; nothing is decoded."""
+        self._seek(0)
+        shown: list[tuple[int, bool]] = []
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.pts is not None and packet.size:
+                    shown.append((packet.pts, packet.is_keyframe))
+                if len(shown) > self._limits.max_frames:
+                    raise UnreadableMediaError("the video has too many frames")
+        except av.error.FFmpegError as error:
+            raise UnreadableMediaError(DAMAGED) from error
+        shown.sort()
+        return [pts for pts, _ in shown], [key for _, key in shown]
+
+    def _pick_through(self, wanted: dict[int, int]) -> Iterator[Any]:
+        self._seek(0)
+        context = self._stream.codec_context
+        try:
+            for packet in self._container.demux(self._stream):
+                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                for frame in packet.decode():
+                    self._check(frame)
+                    if frame.pts in wanted:
+                        yield frame
+        except av.error.FFmpegError as error:
+            raise UnreadableMediaError(DAMAGED) from error
+        finally:
+            context.skip_frame = "DEFAULT"
+
+    def _seek_to_each(self, wanted: dict[int, int]) -> Iterator[Any]:
+        done: set[int] = set()
+        for pts in wanted:
+            if pts in done:
+                continue
+            self._container.seek(pts, stream=self._stream, backward=True)
+            for frame in self._decoded():
+                if frame.pts in wanted and frame.pts not in done:
+                    done.add(frame.pts)
+                    yield frame
+                if frame.pts is None or frame.pts >= pts:
+                    break
+
+    def _seek(self, seconds: float) -> None:
+        self._stream.codec_context.skip_frame = "DEFAULT"
+        try:
+            self._container.seek(int(seconds * av.time_base), backward=True)
+        except av.error.FFmpegError as error:
+            raise UnreadableMediaError(DAMAGED) from error
+
+    def _decoded(self, *, keyframes_only: bool = False) -> Iterator[Any]:
+        """Decoded frames from here on, within the limits."""
+        context = self._stream.codec_context
+        context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
+        try:
+            for packet in self._container.demux(self._stream):
+                if keyframes_only and packet.size and not packet.is_keyframe:
+                    continue
+                for frame in packet.decode():
+                    self._check(frame)
+                    yield frame
+        except av.error.FFmpegError as error:
+            raise UnreadableMediaError(DAMAGED) from error
+
+    def _check(self, frame: Any) -> None:
+        self.frames_seen += 1
+        if self.frames_seen > self._limits.max_frames:
+            raise UnreadableMediaError("the video has too many frames")
+        if frame.width * frame.height > self._limits.max_frame_pixels:
+            raise UnreadableMediaError("the video's frames are too large")
+
+    def _small(self, frame: Any, orientations: tuple[Orientation, ...]) -> Frame:
+        if self._first_pts is None:
+            self._first_pts = frame.pts or 0
+        self._orientation = _orientation(frame)
+        luma = _luma(frame)
+        content = self._content
+        if (
+            content is not None
+            and content.bottom <= luma.shape[0]
+            and content.right <= luma.shape[1]
+        ):
+            luma = luma[content.top : content.bottom, content.left : content.right]
+        if min(luma.shape) < pdq.MIN_SIDE:
+            raise UnreadableMediaError("the video's frames are too small")
+        turns = [self._orientation.then(each) for each in orientations]
+        matrices = pdq.small_matrices(luma, turns)
+        if frame.color_range != _FULL_RANGE and not frame.format.name.startswith("yuvj"):
+            matrices *= _LIMITED_TO_FULL
+        seconds = float(((frame.pts or 0) - self._first_pts) * self._stream.time_base)
+        self.last_seconds = max(self.last_seconds, seconds)
+        if seconds > self._limits.max_duration_seconds:
+            raise UnreadableMediaError("the video is too long")
+        return Frame(seconds, matrices)
+
+
+@contextmanager
+def open_film(source: Path | bytes | memoryview, kind: Format, limits: Limits) -> Iterator[Film]:
+    """The first moving picture of a file.
+
+    Raises:
+        UnreadableMediaError: if there is none that can be decoded within the limits.
+    """
+    file: Any = str(source) if isinstance(source, Path) else BytesIO(source)
+    try:
+        container = av.open(
+            file,
+            format=_DEMUXERS[kind],
+            options={"protocol_whitelist": "file"},
+            metadata_errors="replace",
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnreadableMediaError(DAMAGED) from error
+    with container:
+        streams = [each for each in container.streams.video if each.codec_context is not None]
+        streams = [each for each in streams if each.codec_context.name in _CODECS]
+        if not streams:
+            raise UnreadableMediaError(
+                "the file has no moving picture of a kind that can be fingerprinted"
+            )
+        stream = streams[0]
+        context = stream.codec_context
+        if context.width * context.height > limits.max_frame_pixels:
+            raise UnreadableMediaError("the video's frames are too large")
+        duration = container.duration or 0
+        if duration / av.time_base > limits.max_duration_seconds:
+            raise UnreadableMediaError("the video is too long")
+        length = source.stat().st_size if isinstance(source, Path) else len(source)
+        if any(each.pos + each.size > length for each in stream.index_entries):
+            raise UnreadableMediaError(DAMAGED)
+        context.thread_count = 1
+        yield Film(container, stream, limits)
+
+
+@dataclass(slots=True)
+class Dense:
+    """Every frame's fingerprint, with neighbours that look alike collapsed as they come."""
+
+    max_kept: int = MAX_FRAMES_KEPT
+    collapse_bits: int = COLLAPSE_BITS
+    every: int = 1
+    """Of the frames that do not look alike, how many make one: 1 until the cap is met."""
+    kept: list[Fingerprint] = field(default_factory=list)
+    best: Fingerprint | None = None
+    """The best of the frames that show too little, in case there is no other."""
+    _passed: int = 0
+
+    def add(self, fingerprint: Fingerprint) -> None:
+        """The next frame's."""
+        quality = fingerprint.quality or 0
+        if quality < MIN_PDQ_QUALITY:
+            if self.best is None or quality > (self.best.quality or 0):
+                self.best = fingerprint
+            return
+        if self.kept and self._alike(self.kept[-1], fingerprint):
+            return
+        self._passed += 1
+        if self._passed % self.every:
+            return
+        self.kept.append(fingerprint)
+        if len(self.kept) > self.max_kept:
+            self._thin()
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether frames were left out that do not look alike."""
+        return self.collapse_bits > COLLAPSE_BITS or self.every > 1
+
+    def result(self) -> list[Fingerprint]:
+        """At least one frame, if there was any."""
+        return self.kept or ([self.best] if self.best else [])
+
+    def _alike(self, one: Fingerprint, other: Fingerprint) -> bool:
+        return pdq.distance_bits(one.value, other.value) <= self.collapse_bits
+
+    def _thin(self) -> None:
+        if self.collapse_bits < _MAX_COLLAPSE_BITS:
+            self.collapse_bits += _COLLAPSE_STEP_BITS
+            before, self.kept = self.kept, []
+            for each in before:
+                if not self.kept or not self._alike(self.kept[-1], each):
+                    self.kept.append(each)
+        if len(self.kept) > self.max_kept:
+            self.kept = self.kept[::2]
+            self.every *= 2
+            self._passed = 0
+
+
+def dense_fingerprints(film: Film, progress: Progress = lambda _: None) -> Dense:
+    """Every frame of a film, bars left out."""
+    film.strip_bars()
+    dense = Dense()
+    for frame in film.every_frame():
+        dense.add(pdq.fingerprints(frame.matrices, Part.FRAME)[0])
+        if film.duration_seconds:
+            progress(min(frame.seconds / film.duration_seconds, 1.0))
+    if not dense.result():
+        raise UnreadableMediaError(DAMAGED)
+    if film.duration_seconds and film.last_seconds < 0.5 * film.duration_seconds - 2:
+        raise UnreadableMediaError(DAMAGED)
+    return dense
+
+
+def _luma(frame: Any) -> Pixels:
+    """(height, width) 8-bit luma of a decoded frame, as it is stored."""
+    shape = frame.format
+    if shape.is_rgb or shape.is_planar is None or shape.name.startswith("pal"):
+        return np.asarray(frame.to_ndarray(format="gray"))
+    plane = frame.planes[0]
+    depth = shape.components[0].bits
+    if depth == 8:
+        rows: Pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        return rows[: frame.height, : frame.width]
+    words = np.frombuffer(plane, np.uint16).reshape(-1, plane.line_size // 2)
+    high: Pixels = (words[: frame.height, : frame.width] >> (depth - 8)).astype(np.uint8)
+    return high
+
+
+def _orientation(frame: Any) -> Orientation:
+    """From the display matrix (ISO/IEC 14496-12, 8.3.2; FFmpeg, libavutil/display.h)."""
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = struct.unpack_from("<5i", bytes(side))
+            if abs(a) >= abs(b):
+                return Orientation(flips_rows=d < 0, flips_columns=a < 0)
+            return Orientation(flips_rows=c < 0, flips_columns=b < 0, transposes=True)
+    return UPRIGHT
+
+
+def _content(brightest: Pixels) -> Rectangle:
+    """What is left of the stored frame without black bars."""
+    edges = []
+    for axis in (1, 0):
+        (bright,) = np.nonzero(brightest.max(axis=axis) > _BAR_LUMA)
+        length = brightest.shape[1 - axis]
+        start, stop = (int(bright[0]), int(bright[-1]) + 1) if bright.size else (0, length)
+        if stop - start < length * _MIN_LEFT:
+            start, stop = 0, length
+        start = start if start >= length * _MIN_BAR else 0
+        stop = stop if length - stop >= length * _MIN_BAR else length
+        edges.append((start, stop))
+    (top, bottom), (left, right) = edges
+    return Rectangle(top, bottom, left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How much of two videos is the same, as vPDQ counts it: frames with an equal in the other."""
+
+    matched_of_query: int
+    frames_of_query: int
+    matched_of_listing: int
+    frames_of_listing: int
+
+    @property
+    def share_of_query(self) -> float:
+        """0..1: how much of the scanned video is known."""
+        return self.matched_of_query / max(self.frames_of_query, 1)
+
+    @property
+    def share_of_listing(self) -> float:
+        """0..1: how much of the listed video is in the scanned one."""
+        return self.matched_of_listing / max(self.frames_of_listing, 1)
+
+    @property
+    def is_match(self) -> bool:
+        """At the default threshold; see docs/decisions for what it finds and what it mistakes."""
+        return max(self.share_of_query, self.share_of_listing) >= MATCH_SHARE
+
+
+MATCH_SHARE: Final = 0.2
+"""Share of frames, of either video, from which on two videos are the same."""
+
+
+def distances(queries: list[Fingerprint], listing: list[Fingerprint]) -> NDArray[np.uint16]:
+    """(len(queries), len(listing)) bits between frames worth comparing."""
+    rows = [
+        np.frombuffer(b"".join(each.value for each in some), np.uint64).reshape(-1, 4)
+        for some in (queries, listing)
+    ]
+    differing = np.bitwise_count(rows[0][:, None] ^ rows[1][None])
+    total: NDArray[np.uint16] = differing.sum(axis=2, dtype=np.uint16)
+    return total
+
+
+def score(queries: list[Fingerprint], listing: list[Fingerprint], radius_bits: int) -> Score:
+    """Of frames that show enough to be compared; inclusive radius."""
+    worth = [
+        [each for each in some if each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY]
+        for some in (queries, listing)
+    ]
+    if not all(worth):
+        return Score(0, len(worth[0]), 0, len(worth[1]))
+    near = distances(*worth) <= radius_bits
+    return Score(
+        int(near.any(axis=1).sum()), near.shape[0], int(near.any(axis=0).sum()), near.shape[1]
+    )
