@@ -8,7 +8,7 @@ GROUPS := --extra demo --group web
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install web run format check test test-long bench fuzz screenshots browser clean
+.PHONY: help install web run lock format check test test-long bench fuzz browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,10 @@ run: web ## start a clearinghouse on :8000 and a sample platform on :8001
 # Debian's Chromium where we may install it, else Playwright's own.
 browser: install
 	@command -v chromium >/dev/null || $(BIN)/python -m tests.browser
+
+lock: $(UV) ## resolve dependencies anew, and export them for plain pip
+	UV_PYTHON=$(PYTHON) $(UV) lock
+	$(UV) export --frozen --quiet --extra demo --no-emit-project --no-dev --no-header --output-file requirements.lock
 
 format: GROUPS += --group dev
 format: install ## rewrite sources in the project's format
