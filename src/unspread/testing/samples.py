@@ -52,4 +52,5 @@ def _ridge(random: np.random.Generator, across: NDArray[np.float64]) -> NDArray[
         random.uniform(-1, 1) / step * np.sin(2 * np.pi * (step * across + random.random()))
         for step in range(1, 9)
     ]
-    return np.sum(waves, axis=0)
+    summed: NDArray[np.float64] = np.sum(waves, axis=0)
+    return summed
