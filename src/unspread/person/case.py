@@ -1,6 +1,6 @@
 """What a person's device says in a case: pure, given a receipt and fingerprints.
 
-The page's twin is web/case; `vectors/cases.json` judges both.
+The page's twin is web/case; `vectors/receipts.json` judges both.
 """
 
 from collections.abc import Sequence
