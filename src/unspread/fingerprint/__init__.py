@@ -4,5 +4,6 @@ The rules stand in docs/protocol/fingerprints.md; `vectors/` judges Python and t
 """
 
 from unspread.fingerprint.media import fingerprint_file, fingerprint_image
+from unspread.fingerprint.scan import MediaScan, Sampling, scan_media
 
-__all__ = ["fingerprint_file", "fingerprint_image"]
+__all__ = ["MediaScan", "Sampling", "fingerprint_file", "fingerprint_image", "scan_media"]

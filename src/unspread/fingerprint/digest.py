@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ Progress = Callable[[float], None]
 """Told how much of the work is done, 0..1."""
 
 
-def digests(data: bytes | memoryview) -> tuple[Fingerprint, Fingerprint]:
+def digests(data: bytes | memoryview | mmap) -> tuple[Fingerprint, Fingerprint]:
     """SHA-256 and MD5 of bytes in memory."""
     return (
         Fingerprint(Kind.SHA256, hashlib.sha256(data).digest()),

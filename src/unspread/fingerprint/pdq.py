@@ -15,7 +15,7 @@ matrix of the mirrored picture, so that every orientation costs one pass, exactl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,14 @@ SIDE: Final = 64
 MIN_SIDE: Final = 5
 """Smaller pictures have no fingerprint: the reference answers zeros with quality 0."""
 
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA: Final = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue (pdqhashing.cpp, `luma_from_R_coeff` and following)."""
 
 _WINDOWS_PER_SIDE: Final = 128
 """A box is 1/128 of the side wide, rounded up (downscaling.cpp, computeJaroszFilterWindowSize)."""
+
+_EXACT_IN_FLOAT32: Final = 1 << 24
+_GRID: Final = 1 << 20
 
 _GRADIENTS_PER_QUALITY: Final = 90
 """pdqhashing.cpp, pdqImageDomainQualityMetric."""
@@ -104,8 +107,10 @@ class _Band:
     """The pixels that one sample is made of, seen from the first side and from the last."""
 
     start: int
-    weights: NDArray[np.float32]
+    weights: NDArray[Any]
     """(2, n): of sample i from the first pixel on, and of sample 63 - i from the last one back."""
+    scale: float
+    """To multiply weighed sums with."""
 
 
 def _tents(length: int) -> NDArray[np.float64]:
@@ -128,32 +133,40 @@ def _tents(length: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=256)
 def _bands(length: int) -> tuple[_Band, ...]:
     tents = _tents(length)
-    mirrored = tents[::-1, ::-1]
+    # Where no window is cut short the weights are whole 1/window²: as whole numbers their sums are
+    # exact in any order of adding, hence the same on every machine.
+    whole = (-(-length // _WINDOWS_PER_SIDE)) ** 2
+    small_enough = whole * 255 <= _EXACT_IN_FLOAT32
     bands = []
-    for both in zip(tents, mirrored, strict=True):
+    for both in zip(tents, tents[::-1, ::-1], strict=True):
         (used,) = np.nonzero(both[0] + both[1])
         start, stop = int(used[0]), int(used[-1]) + 1
-        bands.append(_Band(start, np.array([each[start:stop] for each in both], np.float32)))
+        weights = np.array([each[start:stop] for each in both]) * whole
+        numbers = np.rint(weights)
+        if small_enough and np.allclose(weights, numbers, rtol=0, atol=1e-6):
+            weights = numbers.astype(np.float32)
+        bands.append(_Band(start, weights, 1 / whole))
     return tuple(bands)
 
 
-def _along_columns(lines: NDArray[np.uint8], sides: Sequence[bool]) -> NDArray[np.float32]:
+def _along_columns(lines: NDArray[np.uint8], sides: Sequence[bool]) -> NDArray[np.float64]:
     """(height, n) bytes to (len(sides), 64, n) samples down each column; True: from the last."""
     height, width = lines.shape
-    samples = np.empty((len(sides), SIDE, width), np.float32)
+    samples = np.empty((len(sides), SIDE, width))
     for row, band in enumerate(_bands(height)):
-        block = lines[band.start : band.start + band.weights.shape[1]].astype(np.float32)
+        block = lines[band.start : band.start + band.weights.shape[1]].astype(band.weights.dtype)
         weighed = band.weights[[int(side) for side in sides]] @ block
         for place, mirrored in enumerate(sides):
-            samples[place, SIDE - 1 - row if mirrored else row] = weighed[place]
+            target = samples[place, SIDE - 1 - row if mirrored else row]
+            np.multiply(weighed[place], band.scale, out=target)
     return samples
 
 
 @lru_cache(maxsize=256)
-def _matrix_along_rows(length: int, mirrored: bool) -> NDArray[np.float32]:
+def _matrix_along_rows(length: int, mirrored: bool) -> NDArray[np.float64]:
     """(length, 64): T(length)ᵀ, of the line read backwards if mirrored."""
     tents = _tents(length)
-    return np.ascontiguousarray((tents[:, ::-1] if mirrored else tents).T, np.float32)
+    return np.ascontiguousarray((tents[:, ::-1] if mirrored else tents).T)
 
 
 def small_matrices(pixels: Pixels, orientations: Sequence[Orientation]) -> Matrix:
@@ -175,13 +188,18 @@ def small_matrices(pixels: Pixels, orientations: Sequence[Orientation]) -> Matri
                 @ _matrix_along_rows(width, each.flips_columns)
             ]
         ]
-    ).astype(np.float64)
+    )
 
 
 def coefficients(matrices: Matrix) -> NDArray[np.float64]:
-    """(…, 16, 16): the corner of the cosine transform that the bits compare."""
-    transformed: NDArray[np.float64] = _COSINES @ matrices @ _COSINES.T
-    return transformed
+    """(…, 16, 16): the corner of the cosine transform that the bits compare.
+
+    Rounded far below what the reference resolves, so that coefficients that are equal but for the
+    order of adding, as in symmetric pictures, are equal on every machine.
+    """
+    transformed = _COSINES @ matrices @ _COSINES.T
+    rounded: NDArray[np.float64] = np.rint(transformed * _GRID) / _GRID
+    return rounded
 
 
 def bits(transformed: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
+from mmap import mmap
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from unspread.fingerprint import pdq
 from unspread.fingerprint.decode import Format, Limits
 from unspread.fingerprint.digest import Progress
 from unspread.fingerprint.pdq import UPRIGHT, Matrix, Orientation, Pixels
+from unspread.fingerprint.trim import Rectangle
 from unspread.model import MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 
 COLLAPSE_BITS: Final = 16
@@ -72,16 +74,6 @@ class Frame:
     """After the first frame."""
     matrices: Matrix
     """(n, 64, 64): in the orientations asked for, luma scaled to full range."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """Rows and columns of a stored frame, ends excluded."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 class Film:
@@ -252,7 +244,7 @@ class Film:
             and content.bottom <= luma.shape[0]
             and content.right <= luma.shape[1]
         ):
-            luma = luma[content.top : content.bottom, content.left : content.right]
+            luma = content.of(luma)
         if min(luma.shape) < pdq.MIN_SIDE:
             raise UnreadableMediaError("the video's frames are too small")
         turns = [self._orientation.then(each) for each in orientations]
@@ -267,13 +259,19 @@ class Film:
 
 
 @contextmanager
-def open_film(source: Path | bytes | memoryview, kind: Format, limits: Limits) -> Iterator[Film]:
+def open_film(
+    source: Path | bytes | memoryview | mmap, kind: Format, limits: Limits
+) -> Iterator[Film]:
     """The first moving picture of a file.
 
     Raises:
         UnreadableMediaError: if there is none that can be decoded within the limits.
     """
-    file: Any = str(source) if isinstance(source, Path) else BytesIO(source)
+    file: Any = source
+    if isinstance(source, Path):
+        file = str(source)
+    elif isinstance(source, bytes | memoryview):
+        file = BytesIO(source)
     try:
         container = av.open(
             file,

@@ -1,0 +1,286 @@
+"""Files from strangers, decoded where they can do no harm: in worker processes with limits.
+
+A worker gets a file descriptor and answers in MessagePack, never in pickle: what a decoder that
+was taken over may send back is data and nothing else. It has no network, opens nothing for
+writing and starts nothing (seccomp, where the machine has libseccomp), and is bound in memory and
+processor time (rlimits) and in time (it is killed). A worker that dies is replaced at once.
+"""
+
+import asyncio
+import os
+import queue
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from unspread.errors import StateError, UnreadableMediaError
+from unspread.fingerprint.decode import STANDARD, Limits
+from unspread.fingerprint.scan import MediaScan, Sampling, Source
+
+MAX_ANSWER_BYTES: Final = 64 * 2**20
+_CALLS_PER_WORKER: Final = 2000
+"""Then it is replaced: whatever a decoder leaks, it leaks for a while only."""
+
+_START_SECONDS: Final = 60.0
+_LENGTH: Final = struct.Struct("<I")
+
+TOO_COSTLY: Final = "the file needs more time or memory than one file may take"
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What one call may cost, whatever the file says."""
+
+    memory_bytes: int = 3 * 2**30
+    """Of address space, beyond which decoders fail."""
+    cpu_seconds: int = 60
+    wall_seconds: float = 90.0
+
+
+MODEST: Final = Budget()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a worker is asked to do with the file whose descriptor comes along."""
+
+    sampling: Sampling
+    max_frames: int
+    limits: Limits
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What it answers: a result, or a text for people."""
+
+    scan: MediaScan | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What binds the workers on this machine; for health checks and people who ask."""
+
+    rlimits: bool
+    seccomp: bool
+
+
+class _Worker:
+    """One process and the socket to it."""
+
+    def __init__(self, budget: Budget) -> None:
+        mine, theirs = socket.socketpair()
+        environment = {
+            name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ
+        }
+        environment |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "unspread.fingerprint.confined_worker"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,
+            )
+        self._socket = mine
+        self._socket.sendall(_framed(msgspec.msgpack.encode(budget)))
+        self.confinement: Confinement | None = None
+        self.calls = 0
+
+    def ready(self) -> Confinement:
+        """Wait until it has imported and tried every decoder, and confined itself."""
+        if self.confinement is None:
+            self._socket.settimeout(_START_SECONDS)
+            self.confinement = msgspec.msgpack.decode(self._receive(), type=Confinement)
+        return self.confinement
+
+    def call(self, call: Call, descriptor: int, wall_seconds: float) -> Answer:
+        """Its answer; OSError, EOFError or a decoding error if it did not give a proper one."""
+        self.calls += 1
+        self._socket.settimeout(wall_seconds)
+        until = monotonic() + wall_seconds
+        socket.send_fds(self._socket, [_framed(msgspec.msgpack.encode(call))], [descriptor])
+        return msgspec.msgpack.decode(self._receive(until), type=Answer)
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _receive(self, until: float | None = None) -> bytes:
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size, until))
+        if length > MAX_ANSWER_BYTES:
+            raise EOFError
+        return self._exactly(length, until)
+
+    def _exactly(self, length: int, until: float | None) -> bytes:
+        received = bytearray()
+        while len(received) < length:
+            if until is not None:
+                # A worker that was taken over could else hold us by sending a byte at a time.
+                self._socket.settimeout(max(until - monotonic(), 0.001))
+            block = self._socket.recv(min(length - len(received), 1 << 20))
+            if not block:
+                raise EOFError
+            received += block
+        return bytes(received)
+
+
+class Confined:
+    """A pool of workers; thread-safe, and awaitable from asyncio.
+
+    ```python
+    with Confined(workers=4) as confined:
+        scan = confined.scan(data)
+        scan = await confined.scan_async(data)
+    ```
+    """
+
+    def __init__(
+        self, workers: int = 1, *, budget: Budget = MODEST, limits: Limits = STANDARD
+    ) -> None:
+        self._budget = budget
+        self._limits = limits
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._all: set[_Worker] = set()
+        self._closed = False
+        self._executor = ThreadPoolExecutor(workers, "confined")
+        for _ in range(workers):
+            self._start()
+
+    def scan(
+        self,
+        source: Source,
+        *,
+        sampling: Sampling = Sampling.KEYFRAMES,
+        max_frames: int = 4096,
+    ) -> MediaScan:
+        """As `scan_media`, in a worker.
+
+        Raises:
+            UnreadableMediaError: as `scan_media`, and if the file costs more than the budget.
+        """
+        call = Call(sampling, max_frames, self._limits)
+        with _descriptor(source) as descriptor:
+            answer = self._call(call, descriptor)
+        if answer.scan is None:
+            raise UnreadableMediaError(answer.refusal or TOO_COSTLY)
+        return answer.scan
+
+    async def scan_async(
+        self,
+        source: Source,
+        *,
+        sampling: Sampling = Sampling.KEYFRAMES,
+        max_frames: int = 4096,
+    ) -> MediaScan:
+        """As `scan`, without holding up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor,
+            lambda: self.scan(source, sampling=sampling, max_frames=max_frames),
+        )
+
+    def confinement(self) -> Confinement:
+        """What binds the workers on this machine."""
+        worker = self._idle.get()
+        try:
+            return worker.ready()
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """Kill the workers. Calls under way are refused."""
+        self._closed = True
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            workers, self._all = self._all, set()
+        for worker in workers:
+            worker.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        worker = _Worker(self._budget)
+        with self._lock:
+            self._all.add(worker)
+        self._idle.put(worker)
+
+    def _call(self, call: Call, descriptor: int) -> Answer:
+        if self._closed:
+            raise StateError("the workers are closed")
+        worker = self._idle.get()
+        healthy = False
+        try:
+            worker.ready()
+            answer = worker.call(call, descriptor, self._budget.wall_seconds)
+            healthy = worker.calls < _CALLS_PER_WORKER
+        except (OSError, EOFError, msgspec.MsgspecError):
+            if self._closed:
+                raise StateError("the workers are closed") from None
+            return Answer(refusal=TOO_COSTLY)
+        else:
+            return answer
+        finally:
+            if healthy:
+                self._idle.put(worker)
+            else:
+                self._replace(worker)
+
+    def _replace(self, worker: _Worker) -> None:
+        worker.kill()
+        with self._lock:
+            self._all.discard(worker)
+        if not self._closed:
+            self._start()
+
+
+def _framed(message: bytes) -> bytes:
+    return _LENGTH.pack(len(message)) + message
+
+
+@contextmanager
+def _descriptor(source: Source) -> Iterator[int]:
+    """A file that a worker may read and nothing else, without a name."""
+    if isinstance(source, Path):
+        try:
+            descriptor = os.open(source, os.O_RDONLY)
+        except OSError as error:
+            raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+        return
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("media", os.MFD_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(source)
+            file.flush()
+            yield file.fileno()
+        return
+    with tempfile.TemporaryFile() as unnamed:
+        unnamed.write(source)
+        unnamed.flush()
+        yield unnamed.fileno()

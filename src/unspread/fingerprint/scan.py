@@ -1,0 +1,174 @@
+"""One file to everything a platform looks up: turned, mirrored and trimmed, as fast as can be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from mmap import mmap
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.errors import UnreadableMediaError
+from unspread.fingerprint import pdq
+from unspread.fingerprint.decode import HEAD_BYTES, STANDARD, Format, Limits, decode_fast, sniff
+from unspread.fingerprint.digest import digests, file_digests
+from unspread.fingerprint.trim import Rectangle, without_borders
+from unspread.fingerprint.video import open_film
+from unspread.model import Fingerprint, Kind, Media, Part
+
+Source = bytes | memoryview | mmap | Path
+"""A file's bytes, or where they are."""
+
+TURNS: Final = len(pdq.ORIENTATIONS)
+
+
+class Sampling(StrEnum):
+    """Which frames of a video are looked at."""
+
+    KEYFRAMES = "keyframes"
+    EVERY_SECOND = "every_second"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaScan:
+    """What to look up for one file.
+
+    Probes stand in groups: all that belong to one frame follow each other, and `frame_of_probe`
+    names it; a picture is one frame. A file matches a listing when one of its probes does; two
+    videos are compared by how many of their frames match.
+    """
+
+    media: Media
+    probe_bytes: bytes
+    """32 bytes for each probe, canonical PDQ."""
+    qualities: tuple[int, ...]
+    """Of each probe, 0..100; those below 50 match anything and should not be looked up."""
+    frame_of_probe: tuple[int, ...]
+    seconds_of_frame: tuple[float, ...]
+    digests: tuple[Fingerprint, ...]
+    """SHA-256 and MD5 of the file."""
+    decoder: str
+    """Which path was taken: `luma` lies at most 2 bits from the exact fingerprint, others at 0."""
+    width: int
+    height: int
+    duration_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    """Stable words: `trimmed` if borders were found, `frames_capped`."""
+
+    @property
+    def rows(self) -> NDArray[np.uint64]:
+        """(n, 4) words: the probes as the index takes them."""
+        return np.frombuffer(self.probe_bytes, "<u8").reshape(-1, 4)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The first probe: the whole picture, or the first frame, as it stands."""
+        part = Part.WHOLE if self.media is Media.IMAGE else Part.FRAME
+        return Fingerprint(Kind.PDQ, self.probe_bytes[:32], part, self.qualities[0])
+
+
+def scan_media(
+    source: Source,
+    *,
+    sampling: Sampling = Sampling.KEYFRAMES,
+    max_frames: int = 4096,
+    limits: Limits = STANDARD,
+) -> MediaScan:
+    """Everything to look up for one picture or video.
+
+    Of a picture: the whole and, if it has borders, the part inside them, each in all 8 turns and
+    mirrors. Of a video: sampled frames without letterbox bars, likewise, at most `max_frames`.
+
+    Raises:
+        UnreadableMediaError: if it is neither, is damaged, or is beyond the limits.
+    """
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                kind = sniff(file.read(HEAD_BYTES))
+            if not kind.is_video:
+                if source.stat().st_size > limits.max_picture_bytes:
+                    raise UnreadableMediaError("the file is too large for a picture")
+                return _scan_picture(source.read_bytes(), limits)
+        else:
+            kind = sniff(bytes(source[:HEAD_BYTES]))
+            if not kind.is_video:
+                return _scan_picture(bytes(source), limits)
+    except OSError as error:
+        raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
+    return _scan_video(source, kind, sampling, max_frames, limits)
+
+
+def _scan_picture(data: bytes, limits: Limits) -> MediaScan:
+    picture = decode_fast(data, limits)
+    rectangles = _rectangles(picture.pixels)
+    turns = [picture.orientation.then(each) for each in pdq.ORIENTATIONS]
+    matrices = np.concatenate(
+        [pdq.small_matrices(each.of(picture.pixels), turns) for each in rectangles]
+    )
+    values = pdq.bits(pdq.coefficients(matrices))
+    return MediaScan(
+        media=Media.IMAGE,
+        probe_bytes=values.tobytes(),
+        qualities=tuple(pdq.qualities(matrices).tolist()),
+        frame_of_probe=(0,) * len(values),
+        seconds_of_frame=(0.0,),
+        digests=digests(data),
+        decoder=picture.decoder,
+        width=picture.width,
+        height=picture.height,
+        notes=("trimmed",) if len(rectangles) > 1 else (),
+    )
+
+
+def _rectangles(pixels: pdq.Pixels) -> Sequence[Rectangle]:
+    """The whole first, then what is left of it without borders."""
+    whole = Rectangle.whole(pixels)
+    if min(whole.height, whole.width) < pdq.MIN_SIDE:
+        raise UnreadableMediaError("the picture is too small to be fingerprinted")
+    inner = without_borders(pixels)
+    too_small = min(inner.height, inner.width) < pdq.MIN_SIDE
+    return [whole] if inner == whole or too_small else [whole, inner]
+
+
+def _scan_video(
+    source: Source, kind: Format, sampling: Sampling, max_frames: int, limits: Limits
+) -> MediaScan:
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    if size > limits.max_video_bytes:
+        raise UnreadableMediaError("the file is too large for a video")
+    of_file = file_digests(source) if isinstance(source, Path) else digests(source)
+    notes: list[str] = []
+    values: list[bytes] = []
+    qualities: list[int] = []
+    seconds: list[float] = []
+    with open_film(source, kind, limits) as film:
+        film.strip_bars()
+        frames = film.keyframes if sampling is Sampling.KEYFRAMES else film.every_second
+        for frame in frames(pdq.ORIENTATIONS):
+            if len(seconds) == max_frames:
+                notes.append("frames_capped")
+                break
+            values.append(pdq.bits(pdq.coefficients(frame.matrices)).tobytes())
+            qualities += pdq.qualities(frame.matrices).tolist()
+            seconds.append(frame.seconds)
+        if not seconds:
+            raise UnreadableMediaError("the video has no frame that can be decoded")
+        height, width = film.size
+        if film.has_bars:
+            notes.append("trimmed")
+        return MediaScan(
+            media=Media.VIDEO,
+            probe_bytes=b"".join(values),
+            qualities=tuple(qualities),
+            frame_of_probe=tuple(np.repeat(np.arange(len(seconds)), TURNS).tolist()),
+            seconds_of_frame=tuple(seconds),
+            digests=of_file,
+            decoder="luma",
+            width=width,
+            height=height,
+            duration_seconds=film.duration_seconds,
+            notes=tuple(notes),
+        )
