@@ -1,0 +1,113 @@
+"""From ids and rows to parts: sorted, permuted, clumps set apart, tables over the rest."""
+
+import numpy as np
+
+from unspread.match.kernel import Kernel
+from unspread.match.layout import (
+    CHUNK_VALUES,
+    CHUNKS,
+    CLUMP_REACH_BITS,
+    FLAT_ROWS,
+    I64,
+    MAX_CLUMPS,
+    PART_ROWS,
+    ROW_BITS,
+    U32,
+    U64,
+    Clumps,
+    Part,
+    chunk,
+)
+
+_SAMPLE_ROWS = 192
+_MAX_ATTEMPTS = 2 * MAX_CLUMPS
+
+
+def parts_of(
+    kernel: Kernel, ids: I64, permuted: U64, *, part_rows: int = PART_ROWS
+) -> tuple[Part, ...]:
+    """Parts that together hold exactly these ids and rows, (n, 4) permuted, in any order."""
+    order = np.argsort(ids, kind="stable") if np.any(ids[1:] < ids[:-1]) else None
+    parts = []
+    for start in range(0, len(ids), part_rows):
+        chosen = (
+            slice(start, start + part_rows) if order is None else order[start : start + part_rows]
+        )
+        rows = permuted[chosen]
+        parts.append(
+            part_of(
+                kernel,
+                ids[chosen].copy(),
+                np.ascontiguousarray(rows[:, :2]),
+                np.ascontiguousarray(rows[:, 2:]),
+            )
+        )
+    return tuple(parts)
+
+
+def part_of(kernel: Kernel, ids: I64, front: U64, back: U64) -> Part:
+    """One part of rows whose ids ascend."""
+    dead = np.zeros(len(ids), dtype=np.uint8)
+    if len(ids) <= FLAT_ROWS:
+        return Part(ids, front, back, dead)
+    clumps = _clumps(kernel, front, back)
+    kept = np.ones(len(ids), dtype=bool)
+    if clumps is not None:
+        kept[clumps.positions] = False
+    tables = kernel.tables(front, back, np.flatnonzero(kept).astype(np.uint32))
+    return Part(ids, front, back, dead, tables, clumps)
+
+
+def _clumps(kernel: Kernel, front: U64, back: U64) -> Clumps | None:
+    """The clumps that overfill buckets, largest first, or None.
+
+    A list that somebody filled with near-copies of one picture puts them all into the same few
+    buckets, and a query that meets those would verify every one.
+    """
+    overfull = max(256, len(front) >> 11)
+    counts = np.stack(
+        [np.bincount(chunk(front, back, table), minlength=CHUNK_VALUES) for table in range(CHUNKS)]
+    )
+    free = np.ones(len(front), dtype=bool)
+    found: list[tuple[U64, int, U32]] = []
+    for _ in range(_MAX_ATTEMPTS):
+        table, value = divmod(int(counts.argmax()), CHUNK_VALUES)
+        if counts[table, value] < overfull or len(found) == MAX_CLUMPS:
+            break
+        in_bucket = np.flatnonzero((chunk(front, back, table) == value) & free)
+        counts[table, value] = 0
+        centre = _densest(front, back, in_bucket)
+        away = kernel.distances(front, back, centre)
+        members = np.flatnonzero((away <= CLUMP_REACH_BITS) & free).astype(np.uint32)
+        if len(members) < overfull:
+            continue
+        found.append((centre, int(away[members].max()), members))
+        free[members] = False
+        held_front, held_back = front[members], back[members]
+        for each in range(CHUNKS):
+            held = np.bincount(chunk(held_front, held_back, each), minlength=CHUNK_VALUES)
+            np.subtract(counts[each], held, out=counts[each], where=counts[each] > 0)
+    if not found:
+        return None
+    positions = np.concatenate([members for _, _, members in found])
+    sizes = [len(members) for _, _, members in found]
+    return Clumps(
+        starts=np.cumsum([0, *sizes]).astype(np.uint32),
+        centres=np.stack([centre for centre, _, _ in found]),
+        radii=np.array([radius for _, radius, _ in found], dtype=np.uint32),
+        positions=positions,
+        front=front[positions],
+        back=back[positions],
+    )
+
+
+def _densest(front: U64, back: U64, members: I64) -> U64:
+    """The majority, bit by bit, of the largest group of like rows among the members: a centre."""
+    sampled = members[:: max(1, len(members) // _SAMPLE_ROWS)]
+    rows = np.concatenate((front[sampled], back[sampled]), axis=1)
+    apart = np.bitwise_count(rows[:, None] ^ rows[None]).sum(axis=2, dtype=np.int64)
+    alike = apart <= CLUMP_REACH_BITS
+    group = rows[alike[alike.sum(axis=1).argmax()]].astype("<u8")
+    bits = np.unpackbits(group.view(np.uint8).reshape(-1, ROW_BITS // 8), axis=1, bitorder="little")
+    majority = bits.sum(axis=0, dtype=np.int64) * 2 > len(group)
+    return np.packbits(majority, bitorder="little").view("<u8").astype(np.uint64)

@@ -1,0 +1,159 @@
+"""How fingerprints lie in memory and in the file: bit order, chunks, tables, clumps.
+
+Everything here is a fact that both kernels and the snapshot share; docs/matching.md draws it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.errors import InputError
+
+U8 = NDArray[np.uint8]
+U16 = NDArray[np.uint16]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+ROW_BITS: Final = 256
+ROW_WORDS: Final = 4
+"""64-bit words of a row."""
+CHUNKS: Final = 16
+CHUNK_VALUES: Final = 1 << 16
+TABLE_RADIUS_BITS: Final = 31
+"""Above this the tables would need more probes than a scan costs, so rows are scanned."""
+
+PART_ROWS: Final = 1 << 24
+"""Most rows in one part: positions take three bytes."""
+FLAT_ROWS: Final = 4096
+"""Up to so many rows a scan is faster than 272 probes, and no tables are kept."""
+
+CLUMP_REACH_BITS: Final = 64
+"""How far from its centre a clump gathers: a stranger is 128 ± 8 bits away."""
+MAX_CLUMPS: Final = 256
+"""Each costs every query about a nanosecond."""
+
+PERMUTATION: Final[U8] = np.array(
+    sorted(
+        range(ROW_BITS), key=lambda bit: hashlib.sha256(b"unspread match bit %d" % bit).digest()
+    ),
+    dtype=np.uint8,
+)
+"""Bit i of a permuted row is bit PERMUTATION[i] of the canonical one; bit 0 is word 0's lowest.
+
+Neighbouring bits of a PDQ are correlated: unpermuted, the buckets that a query meets are up to
+twice as full. Ordered by digest, so that nobody has to trust a choice; part of the file format.
+"""
+
+
+def checked_rows(rows: U64, what: str = "rows") -> U64:
+    """The rows as a contiguous (n, 4) array of native uint64.
+
+    Raises:
+        InputError: for any other shape or dtype.
+    """
+    given = np.asarray(rows)
+    if given.dtype.kind != "u" or given.dtype.itemsize != 8:
+        raise InputError(f"{what}: uint64 words wanted, not {given.dtype}")
+    if given.ndim != 2 or given.shape[1] != ROW_WORDS:
+        raise InputError(f"{what}: shape (n, {ROW_WORDS}) wanted, not {given.shape}")
+    return np.ascontiguousarray(given, dtype=np.uint64)
+
+
+def checked_ids(ids: I64, count: int | None = None) -> I64:
+    """The ids as a contiguous (n,) int64 array.
+
+    Raises:
+        InputError: if they are not integers that fit, not one-dimensional, or not `count` many.
+    """
+    given = np.asarray(ids)
+    if given.size == 0:
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "iu" or given.ndim != 1:
+        raise InputError(f"ids: integers of shape (n,) wanted, not {given.dtype} {given.shape}")
+    if given.dtype.kind == "u" and given.size and int(given.max()) > np.iinfo(np.int64).max:
+        raise InputError("ids: an id does not fit 63 bits")
+    if count is not None and len(given) != count:
+        raise InputError(f"{len(given)} ids for {count} rows")
+    return np.ascontiguousarray(given, dtype=np.int64)
+
+
+def checked_radius(radius_bits: int) -> int:
+    """The radius, 0..256.
+
+    Raises:
+        InputError: if it is outside.
+    """
+    if not 0 <= radius_bits <= ROW_BITS:
+        raise InputError(f"radius_bits is 0 to {ROW_BITS}, not {radius_bits}")
+    return int(radius_bits)
+
+
+def chunk(front: U64, back: U64, number: int) -> U16:
+    """(n,) chunk `number`, 0..15, of permuted rows given as halves."""
+    half, number = (front, number) if number < CHUNKS // 2 else (back, number - CHUNKS // 2)
+    word, shift = divmod(number * 16, 64)
+    return (half[:, word] >> np.uint64(shift)).astype(np.uint16)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """Sixteen tables over the m rows of a part in no clump; table t is keyed by chunk t."""
+
+    offsets: U32
+    """(16, 65537): rows with chunk value v lie at offsets[t, v] up to offsets[t, v + 1]."""
+    signatures: U16
+    """(16, m): the next chunk, t + 1 (mod 16), of each row, in table order."""
+    positions: U8
+    """(16 * m + 1, 3): where the row stands in the part, little-endian; the last one is padding."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clumps:
+    """Groups of rows too alike for the tables, scanned as a whole by queries that come near."""
+
+    starts: U32
+    """(c + 1,) clump i holds members starts[i] up to starts[i + 1]."""
+    centres: U64
+    """(c, 4) permuted."""
+    radii: U32
+    """(c,) the largest distance of a member from its centre."""
+    positions: U32
+    """(k,) each member's place in the part, ascending within a clump."""
+    front: U64
+    """(k, 2) a copy of the members' rows, side by side."""
+    back: U64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Up to 2**24 rows, ordered by id, with what makes them quick to search."""
+
+    ids: I64
+    """(n,) ascending; the same id may come many times."""
+    front: U64
+    """(n, 2) the lower 128 bits of the permuted rows."""
+    back: U64
+    """(n, 2) the upper 128 bits."""
+    dead: U8
+    """(n,) not 0 where removed; the only array that changes."""
+    tables: Tables | None = None
+    """None for a part so small that it is scanned."""
+    clumps: Clumps | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the arrays take."""
+        arrays: list[NDArray[Any]] = [self.ids, self.front, self.back, self.dead]
+        if self.tables:
+            arrays += [self.tables.offsets, self.tables.signatures, self.tables.positions]
+        if self.clumps:
+            held = self.clumps
+            arrays += [held.starts, held.centres, held.radii, held.positions, held.front, held.back]
+        return sum(array.nbytes for array in arrays)

@@ -1,0 +1,262 @@
+"""The kernel in numpy alone: slower by ten, with the same answers to the bit."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.errors import InputError
+from unspread.match.kernel import Found, FoundMany
+from unspread.match.layout import (
+    CHUNK_VALUES,
+    CHUNKS,
+    I64,
+    PERMUTATION,
+    TABLE_RADIUS_BITS,
+    U8,
+    U16,
+    U32,
+    U64,
+    Clumps,
+    Part,
+    Tables,
+    chunk,
+)
+
+_FLIPS: Final = np.array([0] + [1 << bit for bit in range(16)], dtype=np.int64)
+_TABLE_STARTS: Final = np.arange(CHUNKS, dtype=np.int64)[:, None] * (CHUNK_VALUES + 1)
+_SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
+_BLOCK_ROWS: Final = 1 << 16
+_FEW_ROWS: Final = 1 << 18
+"""A scan of fewer rows costs no more than its temporaries do."""
+
+
+def _byte_images() -> U64:
+    """(32, 256, 4): where the bits of each value of each byte of a row go."""
+    places = np.empty(256, dtype=np.int64)
+    places[PERMUTATION] = np.arange(256)
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    images = np.zeros((32, 256, 4), dtype=np.uint64)
+    for byte in range(32):
+        for bit in range(8):
+            word, shift = divmod(int(places[8 * byte + bit]), 64)
+            images[byte, :, word] |= bits[:, bit].astype(np.uint64) << np.uint64(shift)
+    return images
+
+
+_IMAGES: Final = _byte_images()
+_BYTES: Final = np.arange(32)
+
+
+def _words16(permuted: U64) -> U16:
+    """(..., 4) words as (..., 16) chunks."""
+    spread = permuted[..., None] >> _SHIFTS
+    return spread.astype(np.uint16).reshape(*permuted.shape[:-1], CHUNKS)
+
+
+def _half_distances(half: U64, words: U64) -> U8:
+    distances: U8 = np.bitwise_count(half[:, 0] ^ words[0])
+    distances += np.bitwise_count(half[:, 1] ^ words[1])
+    return distances
+
+
+def first_ids(ids: I64, distances: I64, limit: int) -> Found:
+    """At most `limit` with the lowest ids, nearest first and then by id; and whether some went."""
+    is_capped = len(ids) > limit
+    if is_capped:
+        kept = np.lexsort((distances, ids))[:limit]
+        ids, distances = ids[kept], distances[kept]
+    order = np.lexsort((ids, distances))
+    return ids[order], distances[order], is_capped
+
+
+class NumpyKernel:
+    """See `kernel.Kernel`."""
+
+    name = "numpy"
+
+    def permuted(self, rows: U64) -> U64:
+        given = rows.astype("<u8").view(np.uint8).reshape(len(rows), 32)
+        permuted = np.zeros((len(rows), 4), dtype=np.uint64)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = given[start : start + _BLOCK_ROWS]
+            out = permuted[start : start + _BLOCK_ROWS]
+            if len(block) == 1:
+                out[0] = np.bitwise_xor.reduce(_IMAGES[_BYTES, block[0]], axis=0)
+                continue
+            for byte in range(32):
+                out ^= _IMAGES[byte, block[:, byte]]
+        return permuted
+
+    def tables(self, front: U64, back: U64, kept: U32) -> Tables:
+        count = len(kept)
+        offsets = np.zeros((CHUNKS, CHUNK_VALUES + 1), dtype=np.uint32)
+        signatures = np.empty((CHUNKS, count), dtype=np.uint16)
+        positions = np.zeros((CHUNKS * count + 1, 3), dtype=np.uint8)
+        own = first = chunk(front, back, 0)[kept]
+        for table in range(CHUNKS):
+            following = chunk(front, back, table + 1)[kept] if table < CHUNKS - 1 else first
+            order = np.argsort(own, kind="stable")
+            np.cumsum(np.bincount(own, minlength=CHUNK_VALUES), out=offsets[table, 1:])
+            signatures[table] = following[order]
+            places = kept[order].astype("<u4").view(np.uint8).reshape(count, 4)
+            positions[table * count : (table + 1) * count] = places[:, :3]
+            own = following
+        return Tables(offsets, signatures, positions)
+
+    def distances(self, front: U64, back: U64, permuted: U64) -> U16:
+        distances: U16 = _half_distances(front, permuted[:2]).astype(np.uint16)
+        distances += _half_distances(back, permuted[2:])
+        return distances
+
+    def view(self, part: Part) -> Part:
+        return part
+
+    def search(
+        self, views: tuple[Part, ...], tail_rows: int, row: U64, radius_bits: int, limit: int
+    ) -> Found | None:
+        if not (isinstance(row, np.ndarray) and row.shape == (4,) and row.dtype == np.uint64):
+            raise InputError("row: uint64 words of shape (4,) wanted")
+        return self._search(views, tail_rows, self.permuted(row[None])[0], radius_bits, limit)
+
+    def _search(
+        self, views: tuple[Part, ...], tail_rows: int, query: U64, radius_bits: int, limit: int
+    ) -> Found | None:
+        ids, distances = [], []
+        for number, part in enumerate(views):
+            rows = tail_rows if number == len(views) - 1 else len(part)
+            for positions, found in self._part_matches(part, rows, query, radius_bits):
+                alive = part.dead[positions] == 0
+                ids.append(part.ids[positions[alive]])
+                distances.append(found[alive])
+        if not any(map(len, ids)):
+            return None
+        return first_ids(np.concatenate(ids), np.concatenate(distances), limit)
+
+    def search_many(
+        self, views: tuple[Part, ...], tail_rows: int, rows: U64, radius_bits: int, limit: int
+    ) -> FoundMany:
+        queries, ids, distances, capped = [], [], [], []
+        for position, query in enumerate(self.permuted(rows)):
+            found = self._search(views, tail_rows, query, radius_bits, limit)
+            if found is not None:
+                queries.append(np.full(len(found[0]), position, dtype=np.int64))
+                ids.append(found[0])
+                distances.append(found[1])
+                if found[2]:
+                    capped.append(position)
+        nothing = np.zeros(0, dtype=np.int64)
+        return (
+            np.concatenate(queries or [nothing]),
+            np.concatenate(ids or [nothing]),
+            np.concatenate(distances or [nothing]),
+            np.array(capped, dtype=np.int64),
+        )
+
+    def scan(
+        self, front: U64, back: U64 | None, needles: U64, radius_bits: int
+    ) -> tuple[I64, I64, I64]:
+        found = []
+        for number, needle in enumerate(needles):
+            for start in range(0, len(front), _BLOCK_ROWS):
+                block = front[start : start + _BLOCK_ROWS]
+                halves = _half_distances(block, needle[:2])
+                near = np.flatnonzero(halves <= radius_bits)
+                distances = halves[near].astype(np.int64)
+                if back is not None and len(near):
+                    distances += _half_distances(
+                        back[start : start + _BLOCK_ROWS][near], needle[2:]
+                    )
+                    near, distances = (
+                        near[distances <= radius_bits],
+                        distances[distances <= radius_bits],
+                    )
+                found.append((near + start, np.full(len(near), number), distances))
+        if not found:
+            return (np.zeros(0, np.int64),) * 3
+        rows, numbers, distances = map(np.concatenate, zip(*found, strict=True))
+        order = np.lexsort((numbers, rows))
+        return rows[order], numbers[order], distances[order]
+
+    def _part_matches(
+        self, part: Part, rows: int, query: U64, radius_bits: int
+    ) -> list[tuple[I64, I64]]:
+        """Positions and distances of the part's rows within the radius, from each structure."""
+        if part.tables is None or radius_bits > TABLE_RADIUS_BITS:
+            return [_scanned(part.front[:rows], part.back[:rows], query, radius_bits)]
+        matches = [_probed(part, part.tables, query, radius_bits)]
+        if part.clumps is not None:
+            matches += _in_clumps(part.clumps, query, radius_bits)
+        return matches
+
+
+def _scanned(front: U64, back: U64, query: U64, radius_bits: int) -> tuple[I64, I64]:
+    near = np.flatnonzero(_half_distances(front, query[:2]) <= radius_bits)
+    return _verified(front, back, near, query, radius_bits)
+
+
+def _verified(
+    front: U64, back: U64, positions: I64, query: U64, radius_bits: int
+) -> tuple[I64, I64]:
+    distances = _half_distances(front[positions], query[:2]).astype(np.int64)
+    distances += _half_distances(back[positions], query[2:])
+    near = distances <= radius_bits
+    return positions[near], distances[near]
+
+
+def _in_clumps(clumps: Clumps, query: U64, radius_bits: int) -> list[tuple[I64, I64]]:
+    away = np.bitwise_count(clumps.centres ^ query).sum(axis=1, dtype=np.int64)
+    matches = []
+    for number in np.flatnonzero(away <= clumps.radii.astype(np.int64) + radius_bits):
+        members = slice(clumps.starts[number], clumps.starts[number + 1])
+        near, distances = _scanned(clumps.front[members], clumps.back[members], query, radius_bits)
+        matches.append((clumps.positions[members][near].astype(np.int64), distances))
+    return matches
+
+
+def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I64, I64]:
+    # If 16 chunk distances sum to at most r, going round from one of them every prefix of l chunks
+    # sums to at most l * r / 16 (cycle lemma): that chunk's table finds the row.
+    one, two = radius_bits // 16, radius_bits // 8
+    words = _words16(query)
+    flips = _FLIPS if one else _FLIPS[:1]
+    keys = (words[:, None] ^ flips) + _TABLE_STARTS
+    offsets = tables.offsets.reshape(-1)
+    starts = offsets[keys].astype(np.int64).reshape(-1)
+    counts = offsets[keys + 1].reshape(-1) - starts
+    total = int(counts.sum())
+    if total > len(part) // 2 + 4096:
+        kept = _scanned(part.front, part.back, query, radius_bits)
+        return _outside_clumps(part, kept)
+
+    count = tables.signatures.shape[1]
+    buckets = np.repeat(np.arange(len(counts)), counts)
+    starts += np.repeat(np.arange(CHUNKS), len(flips)) * count
+    starts[1:] -= np.cumsum(counts)[:-1]
+    slots = starts[buckets] + np.arange(total)
+    wanted = np.repeat(np.roll(words, -1), len(flips))
+    allowed = np.full((CHUNKS, len(flips)), two - 1, dtype=np.uint8)
+    allowed[:, 0] = two
+    differing = np.bitwise_count(tables.signatures.reshape(-1)[slots] ^ wanted[buckets])
+    passed = np.flatnonzero(differing <= allowed.reshape(-1)[buckets])
+
+    places = tables.positions[slots[passed]].astype(np.int64)
+    positions = places[:, 0] | places[:, 1] << 8 | places[:, 2] << 16
+    near = _half_distances(part.front[positions], query[:2]) <= radius_bits
+    positions, table = positions[near], buckets[passed[near]] // len(flips)
+    if not len(positions):
+        return positions, positions
+    rows = np.concatenate((part.front[positions], part.back[positions]), axis=1)
+    chunks = np.bitwise_count(_words16(rows ^ query)).astype(np.int64)
+    distances = chunks.sum(axis=1)
+    # A row is reported from the first table that finds it.
+    finds = (chunks <= one) & (chunks + np.roll(chunks, -1, axis=1) <= two)
+    own = (distances <= radius_bits) & (finds.argmax(axis=1) == table)
+    return positions[own], distances[own]
+
+
+def _outside_clumps(part: Part, matches: tuple[I64, I64]) -> tuple[I64, I64]:
+    if part.clumps is None:
+        return matches
+    outside: NDArray[np.bool_] = ~np.isin(matches[0], part.clumps.positions)
+    return matches[0][outside], matches[1][outside]
