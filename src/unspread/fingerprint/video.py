@@ -49,6 +49,9 @@ _DEMUXERS: Final = {Format.MP4: "mov", Format.MATROSKA: "matroska"}
 
 _CODECS: Final = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4"}
 
+_SKIPPING_CODECS: Final = {"h264", "hevc", "mpeg4"}
+"""Decoders that can be told to skip frame by frame; libdav1d takes the order once and for all."""
+
 _BAR_SAMPLES: Final = 8
 _BAR_LUMA: Final = 40
 """A line is a bar where no sampled frame is brighter: 16 is black, the rest is coding noise."""
@@ -182,7 +185,8 @@ class Film:
         context = self._stream.codec_context
         try:
             for packet in self._container.demux(self._stream):
-                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                if context.name in _SKIPPING_CODECS:
+                    context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
                 for frame in packet.decode():
                     self._check(frame)
                     if frame.pts in wanted:
@@ -206,7 +210,6 @@ class Film:
                     break
 
     def _seek(self, seconds: float) -> None:
-        self._stream.codec_context.skip_frame = "DEFAULT"
         try:
             self._container.seek(int(seconds * av.time_base), backward=True)
         except av.error.FFmpegError as error:
@@ -214,8 +217,6 @@ class Film:
 
     def _decoded(self, *, keyframes_only: bool = False) -> Iterator[Any]:
         """Decoded frames from here on, within the limits."""
-        context = self._stream.codec_context
-        context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
         try:
             for packet in self._container.demux(self._stream):
                 if keyframes_only and packet.size and not packet.is_keyframe:
