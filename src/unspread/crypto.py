@@ -1,17 +1,24 @@
-"""The only door to a cryptographic library: keys, signatures, receipts.
+"""The only door to a cryptographic library: keys, signatures, receipts, sealing.
 
-Everything derives from well-kept primitives of `cryptography`: Ed25519 (RFC 8032), HKDF with
-SHA-256 (RFC 5869), SHA-256. The browser derives the same values; `vectors/receipts.json` judges
-both. How they are used on the wire stands in docs/protocol/case.md.
+Everything derives from well-kept primitives of `cryptography`: Ed25519 (RFC 8032), ML-DSA-44
+(FIPS 204), HKDF with SHA-256 (RFC 5869), HPKE (RFC 9180), AES-256-GCM, SHA-256. The browser derives
+the same values of a receipt; `vectors/receipts.json` judges both. How they are used on the wire
+stands in docs/protocol/.
 """
 
 import hashlib
 import hmac
+import os
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -33,6 +40,10 @@ _SEPARATORS: Final = str.maketrans(dict.fromkeys(" -_.\t\r\n‐‑‒–—−",
 
 class SignatureError(TrustError):
     """A signature does not fit its message and key."""
+
+
+class SealError(TrustError):
+    """What was sealed is for another key, or has been changed."""
 
 
 def sha256(*parts: bytes) -> bytes:
@@ -83,6 +94,164 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise SignatureError("the signature does not hold") from None
+
+
+class PostQuantumSigningKey:
+    """An ML-DSA-44 private key (FIPS 204). Its repr and its errors show nothing of it."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, seed: bytes) -> None:
+        """From 32 secret bytes (FIPS 204, algorithm 1's ξ)."""
+        if len(seed) != 32:
+            raise InputError("an ML-DSA-44 seed has 32 bytes")
+        self._key = MLDSA44PrivateKey.from_seed_bytes(seed)
+        self.public = self._key.public_key().public_bytes_raw()
+        """The 1312 bytes of the public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The 2420 bytes of a signature, with an empty context."""
+        return self._key.sign(message)
+
+    def __repr__(self) -> str:
+        return "PostQuantumSigningKey(…)"
+
+
+def verify_post_quantum(public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Return if `signature` is the ML-DSA-44 `public_key`'s over `message`, with an empty context.
+
+    Raises:
+        SignatureError: if it is not, or key or signature are malformed.
+    """
+    try:
+        MLDSA44PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise SignatureError("the signature does not hold") from None
+
+
+_X25519_KEM: Final = 0x0020
+"""RFC 9180, section 7.1."""
+_HYBRID_KEM: Final = 0x647A
+"""ML-KEM-768 with X25519 (X-Wing, draft-connolly-cfrg-xwing-kem; IANA HPKE KEM identifiers)."""
+_MLKEM768_PUBLIC_BYTES: Final = 1184
+_SUITES: Final = {
+    kem_id: hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+    for kem_id, kem in (
+        (_X25519_KEM, hpke.KEM.X25519),
+        (_HYBRID_KEM, hpke.KEM.MLKEM768_X25519),
+    )
+}
+
+_HpkePrivateKey = X25519PrivateKey | hpke.MLKEM768X25519PrivateKey
+_HpkePublicKey = X25519PublicKey | hpke.MLKEM768X25519PublicKey
+
+
+class OpeningKey:
+    """The private key that opens what is sealed to its `public` key, by HPKE (RFC 9180)."""
+
+    __slots__ = ("_kem_id", "_key", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        """From 32 secret bytes (X25519), or 96 (ML-KEM-768's seed, then X25519's): hybrid."""
+        self._key: _HpkePrivateKey
+        if len(secret) == 32:
+            self._kem_id = _X25519_KEM
+            self._key = X25519PrivateKey.from_private_bytes(secret)
+            raw = self._key.public_key().public_bytes_raw()
+        elif len(secret) == 96:
+            self._kem_id = _HYBRID_KEM
+            lattice = MLKEM768PrivateKey.from_seed_bytes(secret[:64])
+            curve = X25519PrivateKey.from_private_bytes(secret[64:])
+            self._key = hpke.MLKEM768X25519PrivateKey(lattice, curve)
+            raw = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+        else:
+            raise InputError("an opening key has 32 secret bytes, a hybrid one 96")
+        self.public = self._kem_id.to_bytes(2, "big") + raw
+        """The key encapsulation's identifier, 2 bytes, and its public key: 34 or 1218 bytes."""
+
+    @classmethod
+    def generate(cls, *, hybrid: bool = False) -> tuple["OpeningKey", bytes]:
+        """A new key, and its secret bytes for writing to a key file and nothing else.
+
+        `hybrid` stays closed even to somebody who stores it today and has a quantum computer later.
+        """
+        secret = os.urandom(96 if hybrid else 32)
+        return cls(secret), secret
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """What was sealed to this key under the same `info`.
+
+        Raises:
+            SealError: if it was not, or has been changed.
+        """
+        try:
+            return bytes(_SUITES[self._kem_id].decrypt(sealed, self._key, info=info))
+        except (InvalidTag, ValueError):
+            raise SealError("this is sealed to another key, or has been changed") from None
+
+    def __repr__(self) -> str:
+        return "OpeningKey(…)"
+
+
+def _hpke_public_key(public: bytes) -> _HpkePublicKey:
+    kem_id, raw = int.from_bytes(public[:2], "big"), public[2:]
+    try:
+        if kem_id == _X25519_KEM:
+            return X25519PublicKey.from_public_bytes(raw)
+        if kem_id == _HYBRID_KEM:
+            lattice = MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM768_PUBLIC_BYTES])
+            curve = X25519PublicKey.from_public_bytes(raw[_MLKEM768_PUBLIC_BYTES:])
+            return hpke.MLKEM768X25519PublicKey(lattice, curve)
+    except ValueError:
+        pass
+    raise InputError("not a public key that can be sealed to")
+
+
+def seal_to(public: bytes, plaintext: bytes, info: bytes) -> bytes:
+    """Seal to the holder of an `OpeningKey`: HPKE's encapsulated key and ciphertext.
+
+    48 bytes longer than the plaintext for X25519, 1136 for the hybrid.
+
+    Raises:
+        InputError: if `public` is not an `OpeningKey.public`.
+    """
+    suite = _SUITES.get(int.from_bytes(public[:2], "big"))
+    if suite is None:
+        raise InputError("not a public key that can be sealed to")
+    return bytes(suite.encrypt(plaintext, _hpke_public_key(public), info=info))
+
+
+class SealedStream:
+    """AES-256-GCM under one key for one message in chunks, never used for a second message.
+
+    The nonce of a chunk is its number, 11 bytes, and 1 for the last or 0: no chunk can be left
+    out, moved, or taken for the last (the STREAM construction, Hoang, Reyhanitabar, Rogaway and
+    Vizár, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", 2015).
+    """
+
+    __slots__ = ("_associated", "_cipher")
+
+    def __init__(self, key: bytes, associated: bytes) -> None:
+        """`key` has 32 bytes; `associated` is what the message must belong to."""
+        self._cipher = AESGCM(key)
+        self._associated = associated
+
+    def seal(self, number: int, plaintext: bytes, *, is_last: bool) -> bytes:
+        """Chunk `number`, 0.., 16 bytes longer than its plaintext."""
+        nonce = number.to_bytes(11, "big") + bytes([is_last])
+        return self._cipher.encrypt(nonce, plaintext, self._associated)
+
+    def open(self, number: int, sealed: bytes, *, is_last: bool) -> bytes:
+        """The plaintext of chunk `number`.
+
+        Raises:
+            SealError: if it is another chunk, another message's, or has been changed.
+        """
+        nonce = number.to_bytes(11, "big") + bytes([is_last])
+        try:
+            return self._cipher.decrypt(nonce, sealed, self._associated)
+        except (InvalidTag, ValueError):
+            raise SealError("a sealed chunk does not open here") from None
 
 
 def item_key_digest(item_key: bytes) -> bytes:

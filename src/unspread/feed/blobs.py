@@ -1,0 +1,176 @@
+"""Where the log and the feed are kept: files by path, in a directory or an object store."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from unspread.errors import InputError, StateError
+
+_SYNC_ALL_FROM: Final = 32
+"""From this many files on, one sync of the whole disk costs less than one for each file."""
+
+
+class MissingBlobError(StateError):
+    """There is no file at this path."""
+
+
+class BlobStore(Protocol):
+    """Files by path. What `put` has returned from is there after a power cut."""
+
+    def get(self, path: str) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            MissingBlobError: if there is none.
+        """
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write or replace a file; readers see all of the old or all of the new."""
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """`put` for each, in any order; none may be relied on before this returns."""
+
+    def delete(self, path: str) -> None:
+        """Remove a file, if it is there."""
+
+    def paths(self, prefix: str) -> Iterator[str]:
+        """The paths that begin with `prefix`, which ends in a slash, in any order."""
+
+
+def _checked(path: str) -> str:
+    parts = path.split("/")
+    if not all(parts) or any(part in {".", ".."} or "\\" in part for part in parts):
+        raise InputError("not the path of a file in the log or the feed")
+    return path
+
+
+class DirectoryBlobs:
+    """Files below a directory. A web server may serve it as it is."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def file(self, path: str) -> Path:
+        """Where a path's file is, for serving it."""
+        return self._root / _checked(path)
+
+    def get(self, path: str) -> bytes:
+        try:
+            return self.file(path).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise MissingBlobError("there is no such file in the log or the feed") from None
+
+    def put(self, path: str, data: bytes) -> None:
+        self.put_many([(path, data)])
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        batch: list[Path] = []
+        for path, data in files:
+            file = self.file(path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_name(f".{file.name}.{os.getpid()}")
+            temporary.write_bytes(data)
+            batch.append(file)
+            if len(batch) == 4096:
+                self._settle(batch)
+                batch = []
+        self._settle(batch)
+
+    def _settle(self, files: list[Path]) -> None:
+        # Write, sync, rename, sync: after a power cut a file is whole or not there.
+        temporaries = [file.with_name(f".{file.name}.{os.getpid()}") for file in files]
+        directories = {file.parent for file in files}
+        if len(files) >= _SYNC_ALL_FROM:
+            os.sync()
+        else:
+            for temporary in temporaries:
+                _sync(temporary)
+        for temporary, file in zip(temporaries, files, strict=True):
+            temporary.replace(file)
+        if len(files) >= _SYNC_ALL_FROM:
+            os.sync()
+        else:
+            for directory in directories | {each.parent for each in directories}:
+                _sync(directory)
+
+    def delete(self, path: str) -> None:
+        self.file(path).unlink(missing_ok=True)
+
+    def paths(self, prefix: str) -> Iterator[str]:
+        for directory, _, names in os.walk(self._root / _checked(prefix.rstrip("/"))):
+            for name in names:
+                if not name.startswith("."):
+                    yield (Path(directory) / name).relative_to(self._root).as_posix()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class MemoryBlobs:
+    """Files in memory: for tests, and for a training clearinghouse that forgets."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def get(self, path: str) -> bytes:
+        try:
+            return self.files[_checked(path)]
+        except KeyError:
+            raise MissingBlobError("there is no such file in the log or the feed") from None
+
+    def put(self, path: str, data: bytes) -> None:
+        self.files[_checked(path)] = data
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        for path, data in files:
+            self.put(path, data)
+
+    def delete(self, path: str) -> None:
+        self.files.pop(_checked(path), None)
+
+    def paths(self, prefix: str) -> Iterator[str]:
+        yield from [path for path in self.files if path.startswith(prefix)]
+
+
+class ObjectBlobs:
+    """Files in an object store that `obstore` speaks to: S3, GCS, Azure."""
+
+    def __init__(self, store: Any) -> None:
+        """From an `obstore.store` object, which brings its own credentials."""
+        self._store = store
+
+    @classmethod
+    def from_url(cls, url: str, **options: str) -> "ObjectBlobs":
+        """The store at `s3://bucket/prefix` or another URL that obstore knows."""
+        from obstore.store import from_url
+
+        store: Any = from_url(url, **options)  # type: ignore[call-overload]
+        return cls(store)
+
+    def get(self, path: str) -> bytes:
+        try:
+            return bytes(self._store.get(_checked(path)).bytes())
+        except FileNotFoundError:
+            raise MissingBlobError("there is no such file in the log or the feed") from None
+
+    def put(self, path: str, data: bytes) -> None:
+        self._store.put(_checked(path), data)
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        for path, data in files:
+            self.put(path, data)
+
+    def delete(self, path: str) -> None:
+        self._store.delete(_checked(path))
+
+    def paths(self, prefix: str) -> Iterator[str]:
+        for batch in self._store.list(prefix.rstrip("/")):
+            for each in batch:
+                yield str(each["path"])

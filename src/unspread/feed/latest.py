@@ -1,0 +1,171 @@
+"""`latest`: the signed list of the segments that make up one partner's feed."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from unspread.errors import InputError, TrustError
+from unspread.feed.segments import MAX_LEVEL, MAX_SEGMENT_BYTES
+from unspread.transparency.note import MalformedNoteError, Note, decode_base64, decode_decimal
+
+MAX_LATEST_BYTES: Final = 512 * 1024
+MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
+"""Room for 3 thousand million entries."""
+EXPIRES_AFTER_SECONDS: Final = 15 * 60
+
+_HEADER: Final = "unspread-feed/1"
+_PARTNER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class MalformedLatestError(TrustError):
+    """The signed list of segments is not in its form, or leaves a gap."""
+
+
+def check_partner_id(partner: str) -> str:
+    """The partner's identifier, which stands in URLs.
+
+    Raises:
+        InputError: if it is not 1 to 64 small letters, digits and inner hyphens.
+    """
+    if not _PARTNER.fullmatch(partner):
+        raise InputError("a partner's identifier is small letters, digits and hyphens")
+    return partner
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLine:
+    """One segment: which entries it covers and what it is."""
+
+    start: int
+    stop: int
+    generation: int
+    length_bytes: int
+    digest: str
+    """SHA-256 of the file, in hex."""
+    root: str = ""
+    """Root of the complete subtree that the segment covers, in hex; none in a delta."""
+
+    def path(self, partner: str) -> str:
+        """Where the file is, below the clearinghouse's address."""
+        return f"feed/{partner}/seg/{self.start}-{self.stop}.{self.digest[:16]}"
+
+    def to_line(self) -> str:
+        """The line, with its newline."""
+        fields = [self.start, self.stop, self.generation, self.length_bytes, self.digest]
+        if self.root:
+            return f"segment {' '.join(map(str, fields))} {self.root}\n"
+        return f"delta {' '.join(map(str, fields))}\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> "SegmentLine":
+        """The segment in a line.
+
+        Raises:
+            MalformedLatestError: if it is not one.
+        """
+        word, *fields = line.split(" ")
+        if (word, len(fields)) not in {("segment", 6), ("delta", 5)}:
+            raise MalformedLatestError("not the line of a segment")
+        try:
+            start, stop, generation, length = (decode_decimal(each) for each in fields[:4])
+        except MalformedNoteError:
+            raise MalformedLatestError("not the line of a segment") from None
+        root = fields[5] if word == "segment" else ""
+        width = stop - start
+        if (
+            not 0 < width <= 1 << MAX_LEVEL
+            or not 0 < length <= MAX_SEGMENT_BYTES
+            or not all(_DIGEST.fullmatch(each) for each in fields[4:])
+            or generation >= 1 << 32
+        ):
+            raise MalformedLatestError("a segment is out of its range")
+        if root and (width & (width - 1) or start % width):
+            raise MalformedLatestError("a segment does not cover a complete subtree")
+        return cls(start, stop, generation, length, fields[4], root)
+
+
+def lines_to_text(lines: Sequence[SegmentLine]) -> str:
+    """The lines, one after the other."""
+    return "".join(line.to_line() for line in lines)
+
+
+def lines_from_text(text: str) -> list[SegmentLine]:
+    """The segments in a text of lines.
+
+    Raises:
+        MalformedLatestError: if one is malformed.
+    """
+    return [SegmentLine.from_line(line) for line in text.split("\n")[:-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What a partner's feed is at a time."""
+
+    partner: str
+    expires_at: datetime
+    checkpoint: Note
+    """With the signatures of the log and of its witnesses."""
+    index_stop: int
+    """The segments of entries 0..index_stop-1 stand in a file of their own."""
+    index_bytes: int
+    index_digest: str
+    segments: tuple[SegmentLine, ...]
+    """From `index_stop` on to the checkpoint's size, without a gap."""
+    deltas: tuple[SegmentLine, ...]
+    """What the last publications added, for platforms that are nearly up to date."""
+
+    def index_path(self) -> str:
+        """Where the list of the first segments is, below the clearinghouse's address."""
+        return f"feed/{self.partner}/index/{self.index_digest[:32]}"
+
+    def to_text(self) -> str:
+        """The text of the note."""
+        index = f"index {self.index_stop}"
+        if self.index_stop:
+            index += f" {self.index_bytes} {self.index_digest}"
+        return (
+            f"{_HEADER}\n"
+            f"partner {self.partner}\n"
+            f"expires {int(self.expires_at.timestamp())}\n"
+            f"checkpoint {base64.b64encode(self.checkpoint.to_bytes()).decode()}\n"
+            f"{index}\n" + lines_to_text(self.segments) + lines_to_text(self.deltas)
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> "Latest":
+        """What `to_text` writes so.
+
+        Raises:
+            MalformedLatestError: if it is not that.
+            MalformedNoteError: if the checkpoint in it is not a note.
+        """
+        head, *rest = text.split("\n")[:-1]
+        words = [line.partition(" ")[0] for line in rest[:4]]
+        if head != _HEADER or words != ["partner", "expires", "checkpoint", "index"]:
+            raise MalformedLatestError("not the list of a feed")
+        partner, expires, checkpoint, index = (line.partition(" ")[2] for line in rest[:4])
+        fields = index.split(" ")
+        index_stop = decode_decimal(fields[0])
+        if len(fields) != (3 if index_stop else 1) or index_stop % (1 << MAX_LEVEL):
+            raise MalformedLatestError("not the list of a feed")
+        index_bytes, index_digest = 0, ""
+        if index_stop:
+            index_bytes, index_digest = decode_decimal(fields[1], MAX_INDEX_BYTES), fields[2]
+            if not _DIGEST.fullmatch(index_digest):
+                raise MalformedLatestError("not the list of a feed")
+        lines = [SegmentLine.from_line(line) for line in rest[4:]]
+        return cls(
+            partner,
+            datetime.fromtimestamp(decode_decimal(expires, 1 << 36), UTC),
+            Note.from_bytes(decode_base64(checkpoint)),
+            index_stop,
+            index_bytes,
+            index_digest,
+            tuple(line for line in lines if line.root),
+            tuple(line for line in lines if not line.root),
+        )
