@@ -159,7 +159,7 @@ def _number(params: Mapping[str, str], name: str, default: int) -> int:
     text = params.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InputError(f"{name} is a number")
     return int(text)
 
@@ -321,7 +321,7 @@ def listing_of(text: str) -> ListingId:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 15
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def status(caller: Caller, address: str) -> XmlAnswer:

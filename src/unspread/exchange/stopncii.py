@@ -130,7 +130,7 @@ class HashQuery:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InputError("timestamps, sizes and page tokens are numbers that we gave out")
     return int(text)
 

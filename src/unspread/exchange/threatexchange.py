@@ -124,7 +124,7 @@ class UpdatesQuery:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InputError("times, limits and cursors are numbers that we gave out")
     return int(text)
 
