@@ -1,0 +1,53 @@
+"""The languages of the pages."""
+
+from typing import Final
+
+NAMES: Final = {
+    "en": "English",
+    "ar": "العربية",
+    "bn": "বাংলা",
+    "de": "Deutsch",
+    "es": "Español",
+    "fa": "فارسی",
+    "fr": "Français",
+    "he": "עברית",
+    "hi": "हिन्दी",
+    "id": "Bahasa Indonesia",
+    "it": "Italiano",
+    "ja": "日本語",
+    "ko": "한국어",
+    "nl": "Nederlands",
+    "pl": "Polski",
+    "pt-br": "Português (Brasil)",
+    "ro": "Română",
+    "ru": "Русский",
+    "sv": "Svenska",
+    "sw": "Kiswahili",
+    "th": "ไทย",
+    "tl": "Filipino",
+    "tr": "Türkçe",
+    "uk": "Українська",
+    "ur": "اردو",
+    "vi": "Tiếng Việt",
+    "zh-hans": "简体中文",
+}
+"""Code, as in the address → the language's name in itself."""
+
+RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "he", "ur"})
+FALLBACK: Final = "en"
+
+
+def choose(accept_language: str, offered: tuple[str, ...]) -> str:
+    """The offered language that a browser's Accept-Language prefers, else the first offered."""
+    wishes = []
+    for part in accept_language.lower().split(","):
+        tag, _, weight = part.strip().partition(";q=")
+        try:
+            wishes.append((-float(weight or 1), tag))
+        except ValueError:
+            continue
+    for _, tag in sorted(wishes, key=lambda wish: wish[0]):
+        for code in offered:
+            if code == tag or code.partition("-")[0] == tag.partition("-")[0]:
+                return code
+    return FALLBACK if FALLBACK in offered else offered[0]

@@ -1,0 +1,209 @@
+/**
+ * The parts of a picture's file that the decoder must not see, and its size before it is decoded.
+ *
+ * Colour profiles are cut out, because browsers differ in whether they apply them and the
+ * canonical input ignores them (docs/protocol/fingerprints.md). Nothing is copied: the answer
+ * is a Blob made of slices of the file.
+ */
+
+import { UnreadableMediaError } from './media.js';
+
+/** Above this no phone can hold the decoded pixels. */
+export const MAX_PIXELS = 200_000_000;
+
+const WALK_BYTES = 1 << 20;
+const PNG_COLOUR = ['iCCP', 'gAMA', 'cHRM', 'sRGB', 'cICP', 'mDCV', 'cLLI'];
+
+/**
+ * @typedef {object} Container
+ * @property {Blob} blob the file without colour profiles
+ * @property {number} pixels by its header, 0 if unknown
+ */
+
+/**
+ * @param {Blob} file
+ * @param {import('./media.js').PictureFormat} format
+ * @returns {Promise<Container>}
+ */
+export async function withoutProfile(file, format) {
+  if (format === 'jpeg') return jpeg(file);
+  if (format === 'png') return png(file);
+  if (format === 'webp') return webp(file);
+  if (format === 'gif' || format === 'bmp') return { blob: file, pixels: await plain(file, format) };
+  return { blob: file, pixels: 0 };
+}
+
+/**
+ * Refuses what would exhaust the device, before it is decoded.
+ * @param {number} pixels
+ */
+export function checkPixels(pixels) {
+  if (pixels > MAX_PIXELS) throw new UnreadableMediaError('too_large');
+}
+
+/** Reads a file in windows, so that walking its parts loads little of it. */
+class Reader {
+  /** @param {Blob} file */
+  constructor(file) {
+    this.file = file;
+    this.from = 0;
+    this.view = new DataView(new ArrayBuffer(0));
+  }
+
+  /**
+   * @param {number} at
+   * @param {number} length
+   * @returns {Promise<DataView | null>} null past the end
+   */
+  async at(at, length) {
+    if (at + length > this.file.size) return null;
+    if (at < this.from || at + length > this.from + this.view.byteLength) {
+      this.view = new DataView(await this.file.slice(at, at + Math.max(length, WALK_BYTES)).arrayBuffer());
+      this.from = at;
+    }
+    return new DataView(this.view.buffer, at - this.from, length);
+  }
+}
+
+/**
+ * @param {DataView} view
+ * @param {number} at
+ * @param {number} length
+ */
+function text(view, at, length) {
+  let characters = '';
+  for (let each = 0; each < length; each++) characters += String.fromCharCode(view.getUint8(at + each));
+  return characters;
+}
+
+/** @param {Blob} file */
+async function jpeg(file) {
+  const reader = new Reader(file);
+  /** @type {Blob[]} */
+  const kept = [];
+  let keptTo = 0;
+  let pixels = 0;
+  let at = 2;
+  for (;;) {
+    const head = await reader.at(at, 4);
+    if (head === null || head.getUint8(0) !== 0xff) throw new UnreadableMediaError('damaged');
+    const marker = head.getUint8(1);
+    if (marker === 0xff || (marker >= 0xd0 && marker <= 0xd8) || marker === 0x01) {
+      at += marker === 0xff ? 1 : 2;
+      continue;
+    }
+    if (marker === 0xda || marker === 0xd9) break;
+    const length = head.getUint16(2) + 2;
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (isFrame) {
+      const frame = await reader.at(at, 9);
+      if (frame !== null) pixels = frame.getUint16(5) * frame.getUint16(7);
+    }
+    if (marker === 0xe2) {
+      const name = await reader.at(at + 4, 12);
+      if (name !== null && text(name, 0, 11) === 'ICC_PROFILE') {
+        kept.push(file.slice(keptTo, at));
+        keptTo = at + length;
+      }
+    }
+    at += length;
+  }
+  if (!(await endsAfter(file, at))) throw new UnreadableMediaError('damaged');
+  kept.push(file.slice(keptTo));
+  return { blob: new Blob(kept, { type: 'image/jpeg' }), pixels };
+}
+
+/**
+ * Whether an end marker stands after the start of the scan: decoders paint a cut-off picture
+ * grey below the cut, and its fingerprint would be that of another picture.
+ * @param {Blob} file
+ * @param {number} scanAt
+ */
+async function endsAfter(file, scanAt) {
+  for (let end = file.size; end > scanAt; end -= WALK_BYTES - 1) {
+    const from = Math.max(scanAt, end - WALK_BYTES);
+    const bytes = new Uint8Array(await file.slice(from, end).arrayBuffer());
+    for (let at = bytes.length - 2; at >= 0; at--) {
+      if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
+    }
+  }
+  return false;
+}
+
+/** @param {Blob} file */
+async function png(file) {
+  const reader = new Reader(file);
+  /** @type {Blob[]} */
+  const kept = [];
+  let keptTo = 0;
+  let pixels = 0;
+  for (let at = 8; ; ) {
+    const head = await reader.at(at, 12);
+    if (head === null) throw new UnreadableMediaError('damaged');
+    const name = text(head, 4, 4);
+    const length = head.getUint32(0) + 12;
+    if (name === 'IHDR') {
+      const header = await reader.at(at + 8, 8);
+      if (header !== null) pixels = header.getUint32(0) * header.getUint32(4);
+    }
+    if (PNG_COLOUR.includes(name)) {
+      kept.push(file.slice(keptTo, at));
+      keptTo = at + length;
+    }
+    if (name === 'IEND') break;
+    at += length;
+  }
+  kept.push(file.slice(keptTo));
+  return { blob: new Blob(kept, { type: 'image/png' }), pixels };
+}
+
+/** @param {Blob} file */
+async function webp(file) {
+  const reader = new Reader(file);
+  const start = await reader.at(0, 12);
+  if (start === null || start.getUint32(4, true) + 8 > file.size) {
+    throw new UnreadableMediaError('damaged');
+  }
+  /** @type {BlobPart[]} */
+  const kept = [];
+  let pixels = 0;
+  for (let at = 12; at + 8 <= file.size; ) {
+    const head = await reader.at(at, Math.min(18, file.size - at));
+    if (head === null) break;
+    const name = text(head, 0, 4);
+    const length = 8 + head.getUint32(4, true) + (head.getUint32(4, true) & 1);
+    const part = file.slice(at, at + length);
+    if (name === 'VP8X' && head.byteLength === 18) {
+      const canvas = await reader.at(at + 8, 10);
+      if (canvas !== null) {
+        const width = 1 + canvas.getUint8(4) + canvas.getUint8(5) * 256 + canvas.getUint8(6) * 65536;
+        const height = 1 + canvas.getUint8(7) + canvas.getUint8(8) * 256 + canvas.getUint8(9) * 65536;
+        pixels = width * height;
+        const header = new Uint8Array(await part.arrayBuffer());
+        header[8] &= ~0x20; // says that a profile follows
+        kept.push(header);
+      }
+    } else if (name !== 'ICCP') {
+      kept.push(part);
+    }
+    at += length;
+  }
+  const body = new Blob(kept);
+  const riff = new DataView(new ArrayBuffer(12));
+  riff.setUint32(0, 0x52494646);
+  riff.setUint32(4, body.size + 4, true);
+  riff.setUint32(8, 0x57454250);
+  return { blob: new Blob([riff.buffer, body], { type: 'image/webp' }), pixels };
+}
+
+/**
+ * @param {Blob} file
+ * @param {'gif' | 'bmp'} format
+ */
+async function plain(file, format) {
+  const bytes = await file.slice(0, 26).arrayBuffer();
+  if (bytes.byteLength < 26) throw new UnreadableMediaError('damaged');
+  const view = new DataView(bytes);
+  if (format === 'gif') return view.getUint16(6, true) * view.getUint16(8, true);
+  return view.getInt32(18, true) * Math.abs(view.getInt32(22, true));
+}

@@ -1,0 +1,126 @@
+/**
+ * Pixels of a picture's file, decoded by the browser, and their PDQ.
+ *
+ * The canonical input: first frame, EXIF turn applied, colour profile ignored, alpha over white,
+ * full resolution. The pixels are read back in strips, so that a 48-megapixel photo needs no
+ * second copy and stays below the canvas limits of phones.
+ */
+
+import { checkPixels, withoutProfile } from './container.js';
+import { LumaSampler, MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
+import { toHex, UnreadableMediaError } from './media.js';
+
+const STRIP_PIXELS = 1 << 20;
+
+/**
+ * Decodes what the browser cannot, or in its stead.
+ * @typedef {(file: Blob) => Promise<{rgba: Uint8ClampedArray | Uint8Array, width: number, height: number}>} Decoder
+ * @typedef {Partial<Record<import('./media.js').PictureFormat, Decoder>>} Decoders
+ */
+
+/**
+ * @param {Blob} file
+ * @param {import('./media.js').PictureFormat} format
+ * @param {Decoders} decoders used where the browser has none, or hides pixels
+ * @returns {Promise<import('./media.js').Fingerprint[]>}
+ */
+export async function pictureFingerprints(file, format, decoders) {
+  const { blob, pixels } = await withoutProfile(file, format);
+  checkPixels(pixels);
+  const sampler = await sample(blob, format, decoders);
+  const { hash, quality } = pdqOf(sampler.sampled);
+  return [{ kind: 'pdq', value: toHex(hash), part: 'whole', quality }];
+}
+
+/**
+ * @param {Blob} blob
+ * @param {import('./media.js').PictureFormat} format
+ * @param {Decoders} decoders
+ */
+async function sample(blob, format, decoders) {
+  const decoder = decoders[format];
+  if (decoder) {
+    const { rgba, width, height } = await decoder(blob);
+    const sampler = new LumaSampler(...checkedSides(width, height));
+    sampler.addRgba(rgba, height);
+    return sampler;
+  }
+  if (!canvasTellsTheTruth()) throw new UnreadableMediaError('pixels_hidden');
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob, {
+      colorSpaceConversion: 'none',
+      premultiplyAlpha: 'default',
+    });
+  } catch {
+    const isForeign = format === 'heic' || format === 'avif' || format === 'tiff';
+    throw new UnreadableMediaError(isForeign ? 'no_decoder' : 'damaged');
+  }
+  try {
+    return sampleBitmap(bitmap);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/**
+ * @param {ImageBitmap} bitmap
+ * @returns {LumaSampler}
+ */
+function sampleBitmap(bitmap) {
+  const [width, height] = checkedSides(bitmap.width, bitmap.height);
+  const sampler = new LumaSampler(width, height);
+  const rows = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
+  const canvas = new OffscreenCanvas(width, rows);
+  const context = readable(canvas);
+  for (let top = 0; top < height; top += rows) {
+    const count = Math.min(rows, height - top);
+    context.fillStyle = '#fff';
+    context.fillRect(0, 0, width, count);
+    context.drawImage(bitmap, 0, top, width, count, 0, 0, width, count);
+    sampler.addRgba(context.getImageData(0, 0, width, count).data, count);
+  }
+  return sampler;
+}
+
+/** @param {OffscreenCanvas} canvas */
+function readable(canvas) {
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  if (context === null) throw new UnreadableMediaError('too_old');
+  return context;
+}
+
+/**
+ * @param {number} width
+ * @param {number} height
+ * @returns {[number, number]}
+ */
+function checkedSides(width, height) {
+  checkPixels(width * height);
+  if (Math.min(width, height) < MIN_SIDE_PIXELS) throw new UnreadableMediaError('too_small');
+  return [width, height];
+}
+
+/** @type {boolean | undefined} */
+let isTruthful;
+
+/**
+ * The known-answer test: some browsers falsify what a page reads from a canvas (Tor Browser
+ * with random bytes), so that a wrong fingerprint would be sent without anybody noticing.
+ */
+export function canvasTellsTheTruth() {
+  if (isTruthful === undefined) {
+    if (typeof OffscreenCanvas === 'undefined') throw new UnreadableMediaError('too_old');
+    const side = 64;
+    const known = new ImageData(side, side);
+    for (let at = 0, state = 1; at < known.data.length; at++) {
+      state = (state * 48271) % 0x7fffffff;
+      known.data[at] = at % 4 === 3 ? 255 : state & 255;
+    }
+    const context = readable(new OffscreenCanvas(side, side));
+    context.putImageData(known, 0, 0);
+    const read = context.getImageData(0, 0, side, side).data;
+    isTruthful = known.data.every((value, at) => value === read[at]);
+  }
+  return isTruthful;
+}

@@ -1,0 +1,159 @@
+/** What became of a case: read, extended and withdrawn with the receipt, which stays here. */
+
+import { MalformedReceiptError, Receipt } from '../case/receipt.js';
+import { Case, ServiceError } from '../case/service.js';
+import { button, byId, element, problem } from './element.js';
+import { count, date, hasText, text } from './texts.js';
+
+const form = byId('open', HTMLFormElement);
+const field = byId('receipt', HTMLInputElement);
+const view = byId('case', HTMLElement);
+const note = byId('note', HTMLElement);
+const withdrawAll = byId('withdraw-all', HTMLButtonElement);
+
+/** @type {Case | null} */
+let open = null;
+/** @type {import('../case/service.js').CaseStatus | null} */
+let last = null;
+
+form.hidden = false;
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  void attempt(form, async () => {
+    const receipt = Receipt.fromText(field.value);
+    open = new Case(receipt, byId('main', HTMLElement).dataset.logOrigin ?? '');
+    render(await open.status());
+    field.value = '';
+    form.hidden = true;
+    view.hidden = false;
+    note.textContent = '';
+    byId('dates', HTMLElement).focus();
+  });
+});
+
+/**
+ * Runs what may fail, and says so in words.
+ * @param {ParentNode} within
+ * @param {() => Promise<void>} act
+ */
+async function attempt(within, act) {
+  problem(within);
+  try {
+    await act();
+  } catch (error) {
+    if (!(error instanceof MalformedReceiptError || error instanceof ServiceError)) throw error;
+    const words = hasText(error.code) ? text(error.code) : text('failed');
+    if (within === form) problem(form, words);
+    else note.textContent = words;
+  }
+}
+
+/** @param {import('../case/service.js').CaseStatus} status */
+function render(status) {
+  last = status;
+  const dates = byId('dates', HTMLElement);
+  dates.tabIndex = -1;
+  dates.textContent = text('dates', {
+    date: date(status.submitted_on),
+    until: date(status.expires_on),
+  });
+  byId('items', HTMLElement).replaceChildren(...status.items.map(itemRow));
+  withdrawAll.hidden = !status.items.some(canWithdraw);
+}
+
+/** @param {import('../case/service.js').ItemStatus} item */
+function canWithdraw(item) {
+  return ['listed', 'held', 'suspended'].includes(item.state);
+}
+
+/**
+ * @param {import('../case/service.js').ItemStatus} item
+ * @param {number} number
+ */
+function itemRow(item, number) {
+  const row = element('li');
+  const name = text(item.media, { number: count(number + 1) });
+  const reason = item.reasons.map((each) => text(each)).join(', ');
+  row.append(element('h2', name), element('p', text(`state_${item.state}`, { reason })));
+  const lines = item.platforms.flatMap((platform) =>
+    platformLines(platform).map((line) => element('li', `${platform.name}: ${line}`)),
+  );
+  if (lines.length > 0) {
+    const list = element('ul');
+    list.append(...lines);
+    row.append(list);
+  } else if (item.state === 'listed') {
+    row.append(element('p', text('nothing_yet')));
+  }
+  if (item.listing_id !== null) {
+    const proof = element('p', text('in_log', { number: count(item.listing_id) }));
+    proof.className = 'hint';
+    row.append(proof);
+  }
+  if (canWithdraw(item)) {
+    const control = confirming(button(text('withdraw'), () => undefined), () => withdraw([number]));
+    control.setAttribute('aria-label', `${text('withdraw')}: ${name}`);
+    row.append(control);
+  }
+  return row;
+}
+
+/** @param {import('../case/service.js').PlatformStatus} platform */
+function platformLines(platform) {
+  const lines = [];
+  /** @type {[string, string | null | undefined, string | null | undefined][]} */
+  const events = [
+    ['received', platform.received_at, null],
+    ['found', platform.found_at, null],
+    ['removed', platform.removed_at, null],
+    ['blocked', platform.blocked_at, null],
+    ['kept', platform.kept_at, platform.kept_reason],
+    ['disputed', platform.disputed_at, platform.disputed_reason],
+    ['forgotten', platform.forgotten_at, null],
+  ];
+  for (const [name, at, reason] of events) {
+    if (at) lines.push(text(name, { date: date(at), reason: reason ? text(reason) : '' }));
+  }
+  return lines;
+}
+
+/**
+ * A control that asks once more before it does what cannot be undone.
+ * @param {HTMLButtonElement} control
+ * @param {() => Promise<void>} act
+ */
+function confirming(control, act) {
+  let isSure = false;
+  control.addEventListener('click', () => {
+    if (isSure) {
+      void attempt(view, act);
+      return;
+    }
+    isSure = true;
+    note.textContent = text('withdraw_sure');
+  });
+  return control;
+}
+
+/** @param {number[]} numbers */
+async function withdraw(numbers) {
+  if (open === null) return;
+  await open.withdraw(numbers);
+  render(await open.status());
+  note.textContent = text('withdrawn');
+}
+
+confirming(withdrawAll, async () => {
+  const items = last?.items ?? [];
+  await withdraw(items.flatMap((item, number) => (canWithdraw(item) ? [number] : [])));
+});
+
+byId('renew', HTMLButtonElement).addEventListener('click', () => {
+  void attempt(view, async () => {
+    if (open === null) return;
+    render(await open.renew());
+    note.textContent = text('renewed');
+  });
+});
+
+window.addEventListener('pagehide', () => open?.receipt.forget());
