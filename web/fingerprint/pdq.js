@@ -10,6 +10,7 @@
 /** Rows and columns of the sampled luma. */
 export const SIDE = 64;
 const KEPT = 16;
+const GRID = 1 << 20;
 
 /** A picture with a shorter side has nothing to sample (`MIN_HASHABLE_DIM` of the reference). */
 export const MIN_SIDE_PIXELS = 5;
@@ -150,13 +151,14 @@ export function pdqOf(sampled) {
       for (let j = 0; j < SIDE; j++) half[i * SIDE + j] += cosine * sampled[k * SIDE + j];
     }
   }
-  // The reference keeps 32-bit floats; ties in nearly flat pictures depend on it.
-  const coefficients = new Float32Array(KEPT * KEPT);
+  const coefficients = new Float64Array(KEPT * KEPT);
   for (let i = 0; i < KEPT; i++) {
     for (let j = 0; j < KEPT; j++) {
       let sum = 0;
       for (let k = 0; k < SIDE; k++) sum += half[i * SIDE + k] * COSINES[j * SIDE + k];
-      coefficients[i * KEPT + j] = sum;
+      // Rounded far below what the reference resolves: coefficients that differ only by the order
+      // of adding, as in symmetric pictures, are equal on every machine.
+      coefficients[i * KEPT + j] = Math.round(sum * GRID) / GRID;
     }
   }
   const median = coefficients.toSorted()[(KEPT * KEPT) / 2 - 1];
@@ -185,7 +187,7 @@ function qualityOf(sampled) {
  * @param {number} other
  */
 function step(one, other) {
-  return Math.abs(Math.trunc(Math.fround(Math.fround(one - other) * 100) / 255));
+  return Math.abs(Math.trunc(Math.fround(Math.fround(Math.fround(one - other) * 100) / 255)));
 }
 
 /**

@@ -13,6 +13,12 @@ import { pictureFingerprints } from './picture.js';
 
 /** @param {import('./picture.js').Decoders} decoders */
 export function serve(decoders) {
+  // A rejection in a worker reaches nobody; an error reaches the page.
+  self.addEventListener('unhandledrejection', (event) => {
+    setTimeout(() => {
+      throw event.reason;
+    });
+  });
   self.addEventListener('message', async (/** @type {MessageEvent<Request>} */ event) => {
     try {
       answer({ type: 'done', result: await fingerprint(event.data.file, decoders) });

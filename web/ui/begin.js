@@ -32,6 +32,8 @@ const sending = byId('sending', HTMLElement);
 let receipt = Receipt.random();
 /** @type {Promise<string> | null} */
 let proof = null;
+/** Send was pressed before the proof of work was done. */
+let isWanted = false;
 let isSent = false;
 
 const files = new Files(
@@ -97,6 +99,14 @@ function solveInAdvance() {
     worker.onerror = reject;
     worker.postMessage(JSON.parse(main.dataset.challenge ?? ''));
   });
+  proof.then(
+    (solution) => {
+      proofField.value = solution;
+      // A form cannot be sent from within its own submit event, hence not from there.
+      if (isWanted) form.requestSubmit();
+    },
+    () => fail(text('failed')),
+  );
 }
 
 picker.addEventListener('change', () => {
@@ -133,14 +143,8 @@ form.addEventListener('submit', (event) => {
     return;
   }
   event.preventDefault();
+  isWanted = true;
   sending.textContent = text('solving');
-  proof?.then(
-    (solution) => {
-      proofField.value = solution;
-      form.requestSubmit();
-    },
-    () => fail(text('failed')),
-  );
 });
 
 frame.addEventListener('load', () => {

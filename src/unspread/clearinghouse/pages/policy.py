@@ -7,7 +7,7 @@ tests/journeys/test_leaks.py.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,7 +38,9 @@ ANSWER: Final = (
 """Shown in a frame of the way in, which reads the answer from it."""
 
 SCRIPT: Final = "default-src 'none'; script-src 'self'; connect-src 'none'"
-DECODER_SCRIPT: Final = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'none'"
+DECODER_SCRIPT: Final = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'none'"
+)
 
 ALLOWLIST: Final = "(response-origin)"
 """Connection-Allowlist (WICG): also closes navigation and WebRTC, where a browser knows it."""
@@ -66,7 +68,7 @@ COMMON: Final = {
     "X-Robots-Tag": "noarchive",
     "Permissions-Policy": (
         "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), hid=(), "
-        "bluetooth=(), browsing-topics=(), display-capture=(), screen-wake-lock=(self), "
+        "display-capture=(), screen-wake-lock=(self), "
         "clipboard-write=(self), clipboard-read=()"
     ),
 }
@@ -74,11 +76,9 @@ COMMON: Final = {
 
 def headers_for(path: str) -> Mapping[str, str]:
     """The protective headers of the response to `path`."""
-    for pattern, policy, is_sealed in _POLICIES:
-        if pattern.fullmatch(path):
-            break
-    else:
-        policy, is_sealed = PLAIN, True
+    policy, is_sealed = next(
+        (rule[1:] for rule in _POLICIES if rule[0].fullmatch(path)), (PLAIN, True)
+    )
     headers = COMMON | {"Content-Security-Policy": policy}
     if is_sealed:
         headers["Connection-Allowlist"] = ALLOWLIST
@@ -110,7 +110,7 @@ class PolicyMiddleware:
         await self.app(scope, receive, send_guarded)
 
 
-def _guard(message: dict[str, Any], path: str) -> None:
+def _guard(message: Message, path: str) -> None:
     message.setdefault("headers", [])
     headers = MutableHeaders(raw=message["headers"])
     own = "content-security-policy" in headers

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from django.conf import settings
 
@@ -55,7 +54,8 @@ class PageServices:
 
 def services() -> PageServices:
     """Those of this process."""
-    return cast("PageServices", settings.UNSPREAD_PAGES)
+    found: PageServices = settings.UNSPREAD_PAGES
+    return found
 
 
 def contrast_with_white(red: int, green: int, blue: int) -> float:

@@ -14,5 +14,6 @@ urlpatterns = [
     path("<slug:language>/", views.start, name="start"),
     path("<slug:language>/begin", views.begin, name="begin"),
     path("<slug:language>/status", views.status, name="status"),
+    path("<slug:language>/help", views.helpers, name="help"),
     path("<slug:language>/<slug:name>", views.information, name="information"),
 ]

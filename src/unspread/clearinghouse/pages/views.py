@@ -1,5 +1,6 @@
 """The person's pages. Each is one template; what a browser may do on them is in `policy`."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -8,11 +9,12 @@ from django.utils import translation
 from django.views.decorators.http import require_safe
 
 from unspread.clearinghouse.pages.assets import assets
+from unspread.clearinghouse.pages.help_data import SHIPPED, read_help
 from unspread.clearinghouse.pages.languages import NAMES, RIGHT_TO_LEFT, choose
 from unspread.clearinghouse.pages.services import services
 
-INFORMATION: Final = frozenset({"now", "safe", "how", "help", "letter"})
-"""Pages without a step: what to do under threat, a shared device, checking us, who helps."""
+INFORMATION: Final = frozenset({"now", "safe", "how", "letter"})
+"""Pages without a step: what to do under threat, a shared device, checking us, a letter."""
 
 
 def offered_languages() -> tuple[str, ...]:
@@ -45,6 +47,14 @@ def begin(request: HttpRequest, language: str) -> HttpResponse:
 def status(request: HttpRequest, language: str) -> HttpResponse:
     """What became of a case, for who has its receipt."""
     return _page(request, language, "status", about=services().about())
+
+
+@require_safe
+def helpers(request: HttpRequest, language: str) -> HttpResponse:
+    """Who helps, by country."""
+    path = services().branding.help_file or SHIPPED
+    countries = read_help(path, datetime.now(UTC).date())
+    return _page(request, language, "help", countries=countries)
 
 
 @require_safe
@@ -85,7 +95,7 @@ def favicon(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def brand_style(request: HttpRequest) -> HttpResponse:
+def brand_style(_request: HttpRequest) -> HttpResponse:
     """The operator's colour."""
     return HttpResponse(
         f":root {{ --brand: {services().branding.colour}; }}\n", content_type="text/css"

@@ -1,0 +1,197 @@
+"""The person's pages with a stand-in clearinghouse behind them, which records what it is sent.
+
+For what is awkward to bring about in a real one: a platform that kept a picture, an answer that
+is lost. The journeys through the real programs are beside this.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import altcha
+import uvicorn
+from django.conf import settings as django_settings
+from django.core.wsgi import get_wsgi_application
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from unspread.case_protocol import (
+    About,
+    CaseSubmission,
+    Limits,
+    PlatformHeard,
+    decode,
+    from_b64,
+)
+from unspread.clearinghouse.composition import compose
+from unspread.clearinghouse.django_mount import DjangoMount
+from unspread.clearinghouse.pages.answer import render_answer
+from unspread.clearinghouse.pages.policy import PolicyMiddleware
+from unspread.clearinghouse.pages.services import Branding, PageServices
+from unspread.clearinghouse.settings import Settings
+from unspread.crypto import case_request_message, verify, withdrawal_message
+
+SECRET = "for this stand only"
+NOW = datetime(2026, 11, 23, 5, tzinfo=UTC)
+
+
+@dataclass
+class Stand:
+    """Where it serves, and everything that reached it."""
+
+    url: str
+    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """(method, path with query, body) of every request."""
+    cases: list[CaseSubmission] = field(default_factory=list)
+    answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """Given to the next submissions, instead of accepting them."""
+    withdrawn: set[str] = field(default_factory=set)
+    renewed: int = 0
+    platforms: list[dict[str, Any]] = field(default_factory=list)
+
+    def posts(self) -> list[tuple[str, bytes]]:
+        """(path, body) of what was posted."""
+        return [(path, body) for method, path, body in self.requests if method == "POST"]
+
+
+def _challenge() -> str:
+    challenge = altcha.create_challenge(
+        "PBKDF2/SHA-256",
+        100,
+        counter=7,
+        expires_at=datetime.now(UTC) + timedelta(hours=2),
+        hmac_secret=SECRET,
+    )
+    return json.dumps(challenge.to_dict())
+
+
+@contextmanager
+def page_stand(data: Path, branding: Branding | None = None) -> Iterator[Stand]:
+    """Serve the pages on a free port of this machine."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    stand = Stand(f"http://127.0.0.1:{port}")
+    about = About(
+        protocol=1,
+        name="Test",
+        log_origin=f"127.0.0.1:{port}/log",
+        training=True,
+        log_key="",
+        limits=Limits(),
+        languages=["en"],
+        platforms=[PlatformHeard("Board", NOW), PlatformHeard("Another", None)],
+    )
+    compose(Settings(data=data, url=stand.url, training=True), SECRET)
+    django_settings.UNSPREAD_PAGES = PageServices(lambda: about, _challenge, branding or Branding())
+    app = PolicyMiddleware(_Recorder(_routes(stand, about), stand))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield stand
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+class _Recorder:
+    def __init__(self, app: Any, stand: Stand) -> None:
+        self.app = app
+        self.stand = stand
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        query = scope["query_string"].decode()
+        path = scope["path"] + (f"?{query}" if query else "")
+        parts: list[bytes] = []
+
+        async def listening() -> Any:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            return message
+
+        await self.app(scope, listening, send)
+        self.stand.requests.append((scope["method"], path, b"".join(parts)))
+
+
+def _routes(stand: Stand, about: About) -> Starlette:
+    async def submit(request: Request) -> Response:
+        fields = parse_qs((await request.body()).decode())
+        payload = altcha.Payload.from_base64(fields["proof"][0])
+        status, answer = 201, {}
+        if not altcha.verify_solution(payload, SECRET).verified:
+            status, answer = 422, {"error": {"code": "proof_of_work", "message": "no"}}
+        elif stand.answers:
+            status, answer = stand.answers.pop(0)
+        else:
+            case = decode(fields["case"][0], CaseSubmission)
+            stand.cases.append(case)
+            items = [
+                {"item_key": item.item_key, "state": "listed", "reasons": [], "commitment": "00"}
+                for item in case.items
+            ]
+            answer = {"items": items, "promise": {}}
+        return HTMLResponse(render_answer(json.dumps(answer)), status)
+
+    async def challenge(request: Request) -> Response:
+        return JSONResponse({"challenge": "once", "expires_at": NOW.isoformat()})
+
+    async def status(request: Request) -> Response:
+        purpose = request.path_params["purpose"]
+        asked = await request.json()
+        case = next((each for each in stand.cases if each.case_key == asked["case_key"]), None)
+        if case is None:
+            return JSONResponse({"error": {"code": "not_found", "message": "no"}}, 404)
+        verify(
+            from_b64(asked["case_key"], 32, "case_key"),
+            case_request_message(purpose, about.log_origin, asked["challenge"]),
+            from_b64(asked["signature"], 64, "signature"),
+        )
+        stand.renewed += purpose == "renew"
+        items = [
+            {
+                "item_key": item.item_key,
+                "media": item.media,
+                "state": "withdrawn" if item.item_key in stand.withdrawn else "listed",
+                "level": "unverified",
+                "reasons": [],
+                "listing_id": 17 + number,
+                "commitment": "00",
+                "platforms": stand.platforms if number == 0 else [],
+            }
+            for number, item in enumerate(case.items)
+        ]
+        return JSONResponse(
+            {
+                "submitted_on": "2026-11-23",
+                "expires_on": "2029-11-23" if stand.renewed else "2028-11-23",
+                "age": case.age,
+                "items": items,
+            }
+        )
+
+    async def withdraw(request: Request) -> Response:
+        for each in (await request.json())["withdrawals"]:
+            key = from_b64(each["item_key"], 32, "item_key")
+            signature = from_b64(each["signature"], 64, "signature")
+            verify(key, withdrawal_message(about.log_origin, key), signature)
+            stand.withdrawn.add(each["item_key"])
+        return JSONResponse({"items": []})
+
+    return Starlette(
+        routes=[
+            Route("/v1/cases", submit, methods=["POST"]),
+            Route("/v1/challenge", challenge),
+            Route("/v1/cases/withdraw", withdraw, methods=["POST"]),
+            Route("/v1/cases/{purpose}", status, methods=["POST"]),
+            Mount("/", DjangoMount(get_wsgi_application())),
+        ]
+    )

@@ -1,0 +1,245 @@
+"""The person's page in a real browser, with a stand-in clearinghouse that records everything."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from io import BytesIO
+
+import numpy as np
+import pdqhash
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.journeys.page_stand import Stand, page_stand
+from unspread.case_protocol import CaseSubmission
+from unspread.model import Kind
+
+pytestmark = pytest.mark.journey
+
+SECONDS = 1000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    with page_stand(tmp_path_factory.mktemp("pages")) as stand:
+        yield stand
+
+
+@pytest.fixture
+def stand(server: Stand) -> Stand:
+    server.requests.clear()
+    server.cases.clear()
+    server.answers.clear()
+    server.platforms.clear()
+    server.withdrawn.clear()
+    server.renewed = 0
+    return server
+
+
+@pytest.fixture
+def open_page(browser: Browser, stand: Stand) -> Iterator[Callable[..., Page]]:
+    pages = []
+
+    def open_one(path: str, width: int = 390, height: int = 844) -> Page:
+        page = browser.new_page(viewport={"width": width, "height": height}, locale="en-US")
+        page.set_default_timeout(30 * SECONDS)
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        pages.append(page)
+        page.goto(stand.url + path)
+        return page
+
+    yield open_one
+    for page in pages:
+        page.close()
+
+
+def picture(seed: int = 1, side: int = 40) -> Image.Image:
+    """Blocks of colour, different for each seed."""
+    blocks = np.random.default_rng(seed).random((12, 16, 3))
+    return Image.fromarray((np.kron(blocks, np.ones((side, side, 1))) * 255).astype("uint8"))
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def choose(page: Page, *files: bytes) -> None:
+    page.get_by_label("I am not sure").check()
+    page.get_by_role("button", name="Next").click()
+    page.locator("#files").set_input_files(
+        [
+            {"name": f"anna-{number}.jpg", "mimeType": "image/jpeg", "buffer": file}
+            for number, file in enumerate(files)
+        ]
+    )
+
+
+def send(page: Page) -> str:
+    """From a finished choice to the receipt's text."""
+    expect(page.get_by_text("Everything is ready.")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("heading", name="It is sent")).to_be_visible()
+    return page.locator("#receipt").inner_text()
+
+
+def pdq_of(file: bytes) -> bytes:
+    bits, _ = pdqhash.compute(np.asarray(Image.open(BytesIO(file)).convert("RGB")))
+    return np.packbits(bits).tobytes()
+
+
+def test_fingerprints_made_in_the_browser_are_sent_and_nothing_else_leaves(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    files = [encoded(picture(1), quality=90), encoded(picture(2), "PNG")]
+    page = open_page("/en/")
+    page.get_by_role("link", name="Begin").click()
+    choose(page, *files)
+    send(page)
+    (case,) = stand.cases
+    for item, file in zip(case.items, files, strict=True):
+        values = {each.kind: bytes.fromhex(each.value) for each in item.fingerprints}
+        assert values == {
+            Kind.PDQ: pdq_of(file),
+            Kind.SHA256: hashlib.sha256(file).digest(),
+            Kind.MD5: hashlib.md5(file).digest(),  # noqa: S324 - the kind that platforms share
+        }
+    ((path, body),) = stand.posts()
+    assert path == "/v1/cases"
+    assert b"anna" not in body
+    assert all(file[200:260] not in sent for file in files for _, _, sent in stand.requests)
+
+
+def test_what_is_sent_is_exactly_what_was_shown(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(3)))
+    expect(page.get_by_text("Everything is ready.")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    shown = page.get_by_label("Exactly this text:").input_value()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("heading", name="It is sent")).to_be_visible()
+    (case,) = stand.cases
+    assert CaseSubmission.to_json(case).decode().count("value") == shown.count("value")
+    assert case.items[0].salt in shown
+    assert case.case_key in shown
+
+
+def test_with_the_receipt_a_person_sees_what_happened_and_takes_it_back(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    stand.platforms.append(
+        {
+            "name": "Board",
+            "received_at": "2026-11-23T06:00:00Z",
+            "removed_at": "2026-11-24T06:00:00Z",
+        }
+    )
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(4)), encoded(picture(5)))
+    receipt = send(page)
+
+    status = open_page("/en/status")
+    status.get_by_label("Your receipt").fill(receipt.lower().replace("-", " "))
+    status.get_by_role("button", name="Show").click()
+    expect(status.get_by_text("Board: removed it on November 24, 2026")).to_be_visible()
+    status.get_by_role("button", name="Keep it protected for longer").click()
+    expect(status.get_by_text("Protected until November 23, 2029")).to_be_visible()
+    status.get_by_role("button", name="Take this back: Photo 2").click()
+    assert not stand.withdrawn
+    status.get_by_role("button", name="Take this back: Photo 2").click()
+    expect(status.get_by_text("taken back by you")).to_have_count(1)
+    status.get_by_role("button", name="Take everything back").click()
+    status.get_by_role("button", name="Take everything back").click()
+    expect(status.get_by_text("taken back by you")).to_have_count(2)
+    assert stand.withdrawn == {item.item_key for item in stand.cases[0].items}
+    assert receipt not in str(stand.requests)
+
+
+def test_a_mistyped_receipt_is_noticed_on_the_device(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/status")
+    page.get_by_label("Your receipt").fill("F7C8-WNKH-RHQS-8ABM-XTWF-AHYQ")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("alert")).to_contain_text("not right")
+    assert not stand.posts()
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        pytest.param(b"", "This file is empty", id="empty"),
+        pytest.param(b"only words", "This is not a photo or video", id="text named .jpg"),
+        pytest.param(encoded(picture())[:-900], "damaged or cut off", id="truncated JPEG"),
+        pytest.param(encoded(picture(), "PNG")[:-40], "damaged or cut off", id="truncated PNG"),
+        pytest.param(encoded(picture().resize((3, 3))), "too small", id="3 pixels wide"),
+        pytest.param(
+            encoded(Image.new("1", (18_000, 17_000)), "PNG"), "too large", id="306-megapixel bomb"
+        ),
+        pytest.param(
+            encoded(Image.new("RGB", (64, 64), "white")), "little to see", id="one colour"
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_protected_says_why(
+    open_page: Callable[..., Page], file: bytes, words: str
+) -> None:
+    page = open_page("/en/begin")
+    choose(page, file)
+    expect(page.locator("#chosen")).to_contain_text(words)
+
+
+def test_leaving_covers_the_page_at_once_and_goes_to_a_neutral_one(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    page.route("**/leave", lambda route: None)
+    choose(page, encoded(picture(6)))
+    for _ in range(3):
+        page.keyboard.press("Shift")
+    expect(page.locator("#cover")).to_be_visible()
+    assert page.title().strip("\u200b") == ""
+
+
+def test_the_neutral_page_follows_and_clears_what_the_browser_holds(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/")
+    seen = []
+    page.context.route("https://**", lambda route: route.fulfill(body="weather"))
+    page.on("response", lambda response: seen.append((response.url, response.headers)))
+    page.get_by_role("link", name="Leave now").click()
+    page.wait_for_url("https://www.wikipedia.org/")
+    headers = next(headers for url, headers in seen if url.endswith("/leave"))
+    assert headers["clear-site-data"] == '"cache", "storage"'
+
+
+def test_everything_up_to_sending_works_without_a_network(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    page.get_by_label("I am not sure").check()
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+    choose(page, encoded(picture(7)))
+    expect(page.get_by_text("Everything is ready.")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("There is no internet")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("heading", name="It is sent")).to_be_visible()
