@@ -1,5 +1,7 @@
 """The languages of the pages."""
 
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 NAMES: Final = {
@@ -35,6 +37,20 @@ NAMES: Final = {
 
 RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "he", "ur"})
 FALLBACK: Final = "en"
+_LOCALE: Final = Path(__file__).parent / "locale"
+
+
+@cache
+def translated() -> tuple[str, ...]:
+    """Codes of the languages that the package has a compiled catalogue of, English first."""
+    others = (code for code in NAMES if code != FALLBACK)
+    return (FALLBACK, *(code for code in others if _catalogue(code).exists()))
+
+
+def _catalogue(code: str) -> Path:
+    name, _, part = code.partition("-")
+    folder = f"{name}_{part.upper() if len(part) == 2 else part.title()}" if part else name
+    return _LOCALE / folder / "LC_MESSAGES/django.mo"
 
 
 def choose(accept_language: str, offered: tuple[str, ...]) -> str:

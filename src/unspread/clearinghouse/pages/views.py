@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from unspread.clearinghouse.pages.assets import assets
 from unspread.clearinghouse.pages.help_data import SHIPPED, read_help
-from unspread.clearinghouse.pages.languages import NAMES, RIGHT_TO_LEFT, choose
+from unspread.clearinghouse.pages.languages import NAMES, RIGHT_TO_LEFT, choose, translated
 from unspread.clearinghouse.pages.services import services
 
 INFORMATION: Final = frozenset({"now", "safe", "how", "letter"})
@@ -19,7 +19,7 @@ INFORMATION: Final = frozenset({"now", "safe", "how", "letter"})
 
 def offered_languages() -> tuple[str, ...]:
     """Codes, in the operator's order."""
-    return services().branding.languages or tuple(NAMES)
+    return services().branding.languages or translated()
 
 
 @require_safe
