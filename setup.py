@@ -1,5 +1,7 @@
 """Builds the optional compiled kernel; everything else is in pyproject.toml."""
 
+import sys
+
 from setuptools import Extension, setup
 
 setup(
@@ -7,7 +9,8 @@ setup(
         Extension(
             "unspread.match._kernel",
             sources=["src/unspread/match/_kernel.c"],
-            extra_compile_args=["-O3"],
+            depends=["src/unspread/match/_kernel.h", "src/unspread/match/_kernel_isa.h"],
+            extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O3", "-g0"],
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
             py_limited_api=True,
             # Without a compiler the numpy kernel gives the same answers.

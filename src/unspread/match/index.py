@@ -12,7 +12,7 @@ import numpy as np
 from unspread.errors import InputError
 from unspread.match import snapshot
 from unspread.match.building import parts_of
-from unspread.match.kernel import LIMIT, Kernel, KernelChoice, choose
+from unspread.match.kernel import LIMIT, Int64s, Kernel, KernelChoice, choose
 from unspread.match.layout import (
     I64,
     PART_ROWS,
@@ -180,7 +180,10 @@ class Index:
             raise InputError("limit starts at 1")
         state = self._state
         found = self._search(state.views, state.tail_rows, row, radius_bits, limit)
-        return _NO_MATCHES if found is None else Matches(*found)
+        if found is None:
+            return _NO_MATCHES
+        ids, distances_bits, is_capped = found
+        return Matches(_array(ids), _array(distances_bits), is_capped)
 
     def within_many(
         self, rows: U64, radius_bits: int = TABLE_RADIUS_BITS, *, limit: int = LIMIT
@@ -194,11 +197,10 @@ class Index:
         if limit < 1:
             raise InputError("limit starts at 1")
         state = self._state
-        return ManyMatches(
-            *self._kernel.search_many(
-                state.views, state.tail_rows, rows, checked_radius(radius_bits), limit
-            )
+        found = self._kernel.search_many(
+            state.views, state.tail_rows, rows, checked_radius(radius_bits), limit
         )
+        return ManyMatches(*map(_array, found))
 
     def add(self, ids: I64, rows: U64) -> None:
         """Add (n,) ids with (n, 4) rows; the next query sees them.
@@ -325,6 +327,10 @@ class Index:
         self._tail_places = places
         self._removed = sum(int(np.count_nonzero(part.dead)) for part in (*parts, tail))
         self._state = self._state_of(parts, tail, rows)
+
+
+def _array(values: Int64s) -> I64:
+    return np.frombuffer(values, dtype=np.int64)
 
 
 def _arrays(part: Part) -> tuple[Any, ...]:

@@ -10,9 +10,11 @@ from unspread.match.layout import I64, U16, U32, U64, Part, Tables
 
 KernelChoice = Literal["compiled", "numpy"]
 
-Found = tuple[I64, I64, bool]
+Int64s = I64 | bytes
+"""Arrays or their bytes: to make an array costs more than some queries."""
+Found = tuple[Int64s, Int64s, bool]
 """ids, distances in bits, and whether there were more than the limit."""
-FoundMany = tuple[I64, I64, I64, I64]
+FoundMany = tuple[Int64s, Int64s, Int64s, Int64s]
 """query positions, ids, distances in bits; and the positions of queries that met the limit."""
 
 
@@ -69,8 +71,14 @@ def choose(choice: KernelChoice | None = None) -> Kernel:
     """
     if choice not in {None, "compiled", "numpy"}:
         raise InputError(f"kernel is compiled or numpy, not {choice}")
-    if choice == "compiled":
-        raise InputError("the compiled kernel was not built on this machine")
+    if choice != "numpy":
+        try:
+            from unspread.match.compiled_kernel import CompiledKernel
+        except ImportError:
+            if choice == "compiled":
+                raise InputError("the compiled kernel was not built on this machine") from None
+        else:
+            return CompiledKernel()
     from unspread.match.numpy_kernel import NumpyKernel
 
     return NumpyKernel()

@@ -3,7 +3,6 @@
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unspread.errors import InputError
 from unspread.match.kernel import Found, FoundMany
@@ -182,12 +181,11 @@ class NumpyKernel:
         self, part: Part, rows: int, query: U64, radius_bits: int
     ) -> list[tuple[I64, I64]]:
         """Positions and distances of the part's rows within the radius, from each structure."""
-        if part.tables is None or radius_bits > TABLE_RADIUS_BITS:
-            return [_scanned(part.front[:rows], part.back[:rows], query, radius_bits)]
-        matches = [_probed(part, part.tables, query, radius_bits)]
-        if part.clumps is not None:
-            matches += _in_clumps(part.clumps, query, radius_bits)
-        return matches
+        if part.tables is not None and radius_bits <= TABLE_RADIUS_BITS:
+            probed = _probed(part, part.tables, query, radius_bits)
+            if probed is not None:
+                return [probed, *_in_clumps(part.clumps, query, radius_bits)]
+        return [_scanned(part.front[:rows], part.back[:rows], query, radius_bits)]
 
 
 def _scanned(front: U64, back: U64, query: U64, radius_bits: int) -> tuple[I64, I64]:
@@ -204,7 +202,9 @@ def _verified(
     return positions[near], distances[near]
 
 
-def _in_clumps(clumps: Clumps, query: U64, radius_bits: int) -> list[tuple[I64, I64]]:
+def _in_clumps(clumps: Clumps | None, query: U64, radius_bits: int) -> list[tuple[I64, I64]]:
+    if clumps is None:
+        return []
     away = np.bitwise_count(clumps.centres ^ query).sum(axis=1, dtype=np.int64)
     matches = []
     for number in np.flatnonzero(away <= clumps.radii.astype(np.int64) + radius_bits):
@@ -214,7 +214,7 @@ def _in_clumps(clumps: Clumps, query: U64, radius_bits: int) -> list[tuple[I64, 
     return matches
 
 
-def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I64, I64]:
+def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I64, I64] | None:
     # If 16 chunk distances sum to at most r, going round from one of them every prefix of l chunks
     # sums to at most l * r / 16 (cycle lemma): that chunk's table finds the row.
     one, two = radius_bits // 16, radius_bits // 8
@@ -225,9 +225,9 @@ def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I
     starts = offsets[keys].astype(np.int64).reshape(-1)
     counts = offsets[keys + 1].reshape(-1) - starts
     total = int(counts.sum())
+    # A list made to overfill these buckets.
     if total > len(part) // 2 + 4096:
-        kept = _scanned(part.front, part.back, query, radius_bits)
-        return _outside_clumps(part, kept)
+        return None
 
     count = tables.signatures.shape[1]
     buckets = np.repeat(np.arange(len(counts)), counts)
@@ -235,7 +235,7 @@ def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I
     starts[1:] -= np.cumsum(counts)[:-1]
     slots = starts[buckets] + np.arange(total)
     wanted = np.repeat(np.roll(words, -1), len(flips))
-    allowed = np.full((CHUNKS, len(flips)), two - 1, dtype=np.uint8)
+    allowed = np.full((CHUNKS, len(flips)), max(two - 1, 0), dtype=np.uint8)
     allowed[:, 0] = two
     differing = np.bitwise_count(tables.signatures.reshape(-1)[slots] ^ wanted[buckets])
     passed = np.flatnonzero(differing <= allowed.reshape(-1)[buckets])
@@ -253,10 +253,3 @@ def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I
     finds = (chunks <= one) & (chunks + np.roll(chunks, -1, axis=1) <= two)
     own = (distances <= radius_bits) & (finds.argmax(axis=1) == table)
     return positions[own], distances[own]
-
-
-def _outside_clumps(part: Part, matches: tuple[I64, I64]) -> tuple[I64, I64]:
-    if part.clumps is None:
-        return matches
-    outside: NDArray[np.bool_] = ~np.isin(matches[0], part.clumps.positions)
-    return matches[0][outside], matches[1][outside]

@@ -1,0 +1,462 @@
+/* The kernel for one instruction set, included once for each with
+
+   ISA(name)   the name with the set's suffix
+   TARGET      the attribute that lets the compiler use the set
+   LEVEL       3 AVX-512 (BW, BITALG, VPOPCNTDQ), 2 AVX2, 1 any 128-bit vectors, 0 plain C
+
+   A filter on 16-bit signatures, a filter on 128-bit fronts, and what is built on them. */
+
+/* ---- signatures: which of up to LANES differ from `want` in at most `allowed` bits ---- */
+
+#if LEVEL == 3
+#define LANES 32
+typedef __m512i ISA(Vector);
+TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return _mm512_set1_epi16((short)value); }
+TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
+    (void)readable;
+    return _mm512_maskz_loadu_epi16(count >= LANES ? ~0u : (1u << count) - 1, from);
+}
+TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, int allowed) {
+    return _mm512_cmple_epu16_mask(_mm512_popcnt_epi16(_mm512_xor_si512(given, want)),
+                                   _mm512_set1_epi16((short)allowed));
+}
+#elif LEVEL == 2
+#define LANES 16
+typedef __m256i ISA(Vector);
+TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return _mm256_set1_epi16((short)value); }
+#define ISA_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
+TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, int allowed) {
+    /* At most three bits differ if nothing is left after clearing the lowest one three times. */
+    __m256i left = _mm256_xor_si256(given, want);
+    for (int bit = 0; bit < allowed; bit++)
+        left = _mm256_and_si256(left, _mm256_add_epi16(left, _mm256_set1_epi16(-1)));
+    __m256i none = _mm256_cmpeq_epi16(left, _mm256_setzero_si256());
+    return (uint32_t)_mm_movemask_epi8(
+        _mm_packs_epi16(_mm256_castsi256_si128(none), _mm256_extracti128_si256(none, 1)));
+}
+#elif LEVEL == 1
+#define LANES 8
+typedef uint16_t ISA(Vector) __attribute__((vector_size(16)));
+TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) {
+    ISA(Vector) none = {0};
+    return none + value;
+}
+TARGET static inline ISA(Vector) ISA(loaded)(const uint16_t *from) {
+    ISA(Vector) vector;
+    memcpy(&vector, from, sizeof vector);
+    return vector;
+}
+#define ISA_LOAD(p) ISA(loaded)(p)
+TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, int allowed) {
+    ISA(Vector) left = given ^ want;
+    for (int bit = 0; bit < allowed; bit++) left &= left - 1;
+    ISA(Vector) none = (ISA(Vector))(left == 0);
+    uint64_t halves[2];
+    memcpy(halves, &none, sizeof halves);
+    uint32_t mask = 0;
+    if (halves[0] | halves[1])
+        for (int lane = 0; lane < LANES; lane++) mask |= (uint32_t)(none[lane] & 1) << lane;
+    return mask;
+}
+#else
+#define LANES 1
+typedef uint16_t ISA(Vector);
+TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return value; }
+TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
+    (void)count, (void)readable;
+    return *from;
+}
+TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, int allowed) {
+    uint16_t left = given ^ want;
+    for (int bit = 0; bit < allowed; bit++) left &= (uint16_t)(left - 1);
+    return left == 0;
+}
+#endif
+
+#ifdef ISA_LOAD
+/* Reads past `count`, which near16's caller masks, but never past `readable`. */
+TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
+    if (LIKELY(readable >= LANES)) return ISA_LOAD(from);
+    uint16_t padded[LANES] = {0};
+    memcpy(padded, from, count * sizeof *from);
+    return ISA_LOAD(padded);
+}
+#undef ISA_LOAD
+#endif
+
+/* ---- fronts: which of `count` rows differ from (low, high) in at most `radius` bits ---- */
+
+#if LEVEL >= 2 || (LEVEL == 1 && defined(__aarch64__))
+#define POPCOUNT(word) ((unsigned)__builtin_popcountll(word))
+#else
+static inline unsigned ISA(popcount)(uint64_t word) {
+    word -= (word >> 1) & 0x5555555555555555u;
+    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
+    return (unsigned)((((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u) >> 56);
+}
+#define POPCOUNT(word) ISA(popcount)(word)
+#endif
+#define DISTANCE2(a, b) (POPCOUNT((a)[0] ^ (b)[0]) + POPCOUNT((a)[1] ^ (b)[1]))
+
+TARGET static size_t ISA(near)(const uint64_t *front, size_t count, const uint64_t *row,
+                               unsigned radius, uint32_t *out) {
+    size_t at = 0, found = 0;
+#if LEVEL == 3
+    const __m512i query = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)row));
+    const __m512i bound = _mm512_set1_epi64(radius);
+    for (; at + 8 <= count; at += 8) {
+        __m512i a = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(front + 2 * at), query));
+        __m512i b =
+            _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(front + 2 * at + 8), query));
+        __m512i sums = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+        uint32_t mask = _mm512_cmple_epu64_mask(sums, bound);
+        if (LIKELY(!mask)) continue;
+        /* Lanes hold rows 0 4 1 5 2 6 3 7. */
+        for (uint32_t row_number = 0; row_number < 8; row_number++)
+            if (mask >> (2 * (row_number & 3) + (row_number >> 2)) & 1)
+                out[found++] = (uint32_t)at + row_number;
+    }
+#elif LEVEL == 2
+    const __m256i query = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)row));
+    const __m256i ones = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2,
+                                          1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i nibble = _mm256_set1_epi8(15), bound = _mm256_set1_epi64x(radius);
+#define COUNTED(x)                                                                                 \
+    _mm256_sad_epu8(                                                                               \
+        _mm256_add_epi8(_mm256_shuffle_epi8(ones, _mm256_and_si256(x, nibble)),                    \
+                        _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble))), \
+        _mm256_setzero_si256())
+    for (; at + 4 <= count; at += 4) {
+        const __m256i *rows = (const __m256i *)(front + 2 * at);
+        __m256i a = _mm256_xor_si256(_mm256_loadu_si256(rows), query);
+        __m256i b = _mm256_xor_si256(_mm256_loadu_si256(rows + 1), query);
+        a = COUNTED(a), b = COUNTED(b);
+        __m256i sums = _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+        int beyond = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(sums, bound)));
+        if (LIKELY(beyond == 15)) continue;
+        /* Lanes hold rows 0 2 1 3. */
+        for (uint32_t row_number = 0; row_number < 4; row_number++)
+            if (!(beyond >> (2 * (row_number & 1) + (row_number >> 1)) & 1))
+                out[found++] = (uint32_t)at + row_number;
+    }
+#undef COUNTED
+#endif
+    for (; at < count; at++) {
+        out[found] = (uint32_t)at;
+        found += DISTANCE2(front + 2 * at, row) <= radius;
+    }
+    return found;
+}
+
+/* ---- one query ---- */
+
+/* Every row near the query, in order; `map` gives their positions in the part, or is NULL. Stops
+   when more than `limit` were found, all with lower ids than what remains: ids ascend, except in
+   the tail, whose limit is SIZE_MAX. */
+TARGET static enum Status ISA(scan_part)(const Part *part, const uint64_t *front,
+                                         const uint64_t *back, size_t rows, const uint32_t *map,
+                                         const Query *query, uint32_t number, unsigned radius,
+                                         size_t limit, Hits *hits) {
+    uint32_t near[BLOCK];
+    const size_t before = hits->count;
+    for (size_t start = 0; start < rows; start += BLOCK) {
+        size_t count = rows - start < BLOCK ? rows - start : BLOCK;
+        size_t found = ISA(near)(front + 2 * start, count, query->words, radius, near);
+        for (size_t each = 0; each < found; each++) {
+            size_t at = start + near[each];
+            unsigned distance = DISTANCE2(front + 2 * at, query->words) +
+                                DISTANCE2(back + 2 * at, query->words + 2);
+            if (distance > radius) continue;
+            size_t position = map ? map[at] : at;
+            if (position >= part->rows) return DAMAGED;
+            if (part->dead[position]) continue;
+            int64_t id = part->ids[position];
+            if (hits->count - before > limit && id > hits->items[hits->count - 1].id) return DONE;
+            if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
+        }
+    }
+    return DONE;
+}
+
+/* Of survivors (slot in the tables, number of the query), those within the radius. A row is
+   reported from the first table that finds it: no set is needed to tell it once. */
+TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, unsigned radius,
+                                      unsigned table, const uint32_t *slots, const uint32_t *numbers,
+                                      size_t count, Hits *hits) {
+    const unsigned one = radius / 16, two = radius / 8;
+    uint32_t positions[BLOCK];
+    for (size_t each = 0; each < count; each++) {
+        positions[each] = position_at(part, slots[each]);
+        if (UNLIKELY(positions[each] >= part->rows)) return DAMAGED;
+        PREFETCH(part->front + 2 * (size_t)positions[each]);
+        if (numbers) PREFETCH(queries + numbers[each]);
+    }
+    for (size_t each = 0; each < count; each++) {
+        const Query *query = queries + (numbers ? numbers[each] : 0);
+        const size_t at = positions[each];
+        const uint64_t *front = part->front + 2 * at, *back = part->back + 2 * at;
+        unsigned distance = DISTANCE2(front, query->words);
+        if (LIKELY(distance > radius)) continue;
+        distance += DISTANCE2(back, query->words + 2);
+        if (distance > radius || part->dead[at]) continue;
+        Query differing = {{front[0] ^ query->words[0], front[1] ^ query->words[1],
+                            back[0] ^ query->words[2], back[1] ^ query->words[3]},
+                           {0}};
+        set_chunks(&differing);
+        unsigned owner =
+            numbers ? table : (unsigned)(slots[each] / (part->kept ? part->kept : 1)), first = 0;
+        for (;; first++) {
+            unsigned own = POPCOUNT(differing.chunks[first]);
+            unsigned next = POPCOUNT(differing.chunks[(first + 1) % CHUNKS]);
+            if (own <= one && own + next <= two) break;
+        }
+        if (first == owner &&
+            !push(hits, part->ids[at], numbers ? numbers[each] : 0, distance))
+            return OUT_OF_MEMORY;
+    }
+    return DONE;
+}
+
+TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsigned radius,
+                                     Hits *hits, int *too_many) {
+    const unsigned flips = radius / 16 ? FLIPS : 1;
+    const int allowed = (int)(radius / 8);
+    uint32_t starts[CHUNKS * FLIPS], counts[CHUNKS * FLIPS], slots[BLOCK];
+    size_t total = 0, survivors = 0, bucket = 0;
+    for (unsigned table = 0; table < CHUNKS; table++) {
+        const uint32_t *offsets = part->offsets + (size_t)table * OFFSETS;
+        const uint32_t base = (uint32_t)(table * part->kept);
+        for (unsigned flip = 0; flip < flips; flip++, bucket++) {
+            uint32_t value = query->chunks[table] ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
+            uint32_t start = offsets[value], end = offsets[value + 1];
+            if (UNLIKELY(start > end || end > part->kept)) return DAMAGED;
+            starts[bucket] = base + start;
+            counts[bucket] = end - start;
+            PREFETCH(part->signatures + base + start);
+            total += end - start;
+        }
+    }
+    /* A list made to overfill these buckets: reading every front takes less than every survivor. */
+    if (UNLIKELY(total > part->rows / 16 + BLOCK)) {
+        *too_many = 1;
+        return DONE;
+    }
+    const size_t readable = CHUNKS * part->kept;
+    bucket = 0;
+    for (unsigned table = 0; table < CHUNKS; table++) {
+        const ISA(Vector) want = ISA(fill)(query->chunks[(table + 1) % CHUNKS]);
+        for (unsigned flip = 0; flip < flips; flip++, bucket++) {
+            uint32_t left = counts[bucket];
+            for (size_t slot = starts[bucket]; left; slot += LANES) {
+                const uint32_t count = left < LANES ? left : LANES;
+                ISA(Vector) given = ISA(load)(part->signatures + slot, count, readable - slot);
+                uint32_t mask = ISA(near16)(given, want, flip ? allowed - 1 : allowed);
+                if (count < 32) mask &= (1u << count) - 1;
+                left -= count;
+                if (LIKELY(!mask)) continue;
+                if (UNLIKELY(survivors > BLOCK - LANES)) {
+                    enum Status status =
+                        ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
+                    if (status) return status;
+                    survivors = 0;
+                }
+                for (uint32_t lane = 0; lane < LANES; lane++)
+                    if (mask >> lane & 1) {
+                        slots[survivors++] = (uint32_t)slot + lane;
+                        PREFETCH(part->positions + 3 * (slot + lane));
+                    }
+            }
+        }
+    }
+    return ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
+}
+
+TARGET static enum Status ISA(scan_clumps)(const Part *part, const Query *query, uint32_t number,
+                                           unsigned radius, size_t limit, Hits *hits) {
+    for (size_t clump = 0; clump < part->clumps; clump++) {
+        const uint64_t *centre = part->clump_centres + 4 * clump;
+        unsigned away = DISTANCE2(centre, query->words) + DISTANCE2(centre + 2, query->words + 2);
+        if (LIKELY(away > part->clump_radii[clump] + radius)) continue;
+        size_t start = part->clump_starts[clump], end = part->clump_starts[clump + 1];
+        if (start > end || end > part->clumped) return DAMAGED;
+        enum Status status = ISA(scan_part)(
+            part, part->clump_front + 2 * start, part->clump_back + 2 * start, end - start,
+            part->clump_positions + start, query, number, radius, limit, hits);
+        if (status) return status;
+    }
+    return DONE;
+}
+
+TARGET static enum Status ISA(search)(const Part *part, const Query *query, uint32_t number,
+                                      unsigned radius, size_t limit, Hits *hits) {
+    const size_t before = hits->count;
+    if (part->offsets && radius <= TABLE_RADIUS) {
+        int too_many = 0;
+        enum Status status = ISA(probe)(part, query, radius, hits, &too_many);
+        if (status) return status;
+        for (size_t each = before; each < hits->count; each++) hits->items[each].query = number;
+        if (!too_many) return ISA(scan_clumps)(part, query, number, radius, limit, hits);
+    }
+    return ISA(scan_part)(part, part->front, part->back, part->rows, NULL, query, number, radius,
+                          limit, hits);
+}
+
+/* ---- many queries ---- */
+
+/* Meets every signature of one side with those of the other in the 17 buckets around it. The side
+   with the fuller buckets is the one in vectors. */
+TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size_t count,
+                                    unsigned radius, Hits *hits, int *given_up) {
+    const unsigned flips = radius / 16 ? FLIPS : 1;
+    const int allowed = (int)(radius / 8);
+    const int rows_in_vectors = part->kept >= count;
+    const size_t before = hits->count;
+    size_t verified = 0;
+    enum Status status = DONE;
+    QueryTable *sorted = malloc(sizeof *sorted);
+    uint64_t *records = malloc(count * sizeof *records), *other = malloc(count * sizeof *other);
+    uint16_t *signatures = malloc((count + LANES) * sizeof *signatures);
+    uint32_t *numbers = malloc((count + LANES) * sizeof *numbers);
+    uint32_t *slots = malloc(BLOCK * sizeof *slots), *found = malloc(BLOCK * sizeof *found);
+    if (!sorted || !records || !other || !signatures || !numbers || !slots || !found)
+        status = OUT_OF_MEMORY;
+
+    for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
+        for (size_t each = 0; each < count; each++)
+            records[each] = (uint64_t)queries[each].chunks[table] << 48 |
+                            (uint64_t)queries[each].chunks[(table + 1) % CHUNKS] << 32 | each;
+        sort_by_chunk(records, other, count);
+        count_chunks(records, count, sorted->offsets);
+        for (size_t each = 0; each < count; each++) {
+            signatures[each] = (uint16_t)(records[each] >> 32);
+            numbers[each] = (uint32_t)records[each];
+        }
+        const uint32_t *rows_from = part->offsets + (size_t)table * OFFSETS;
+        const size_t base = table * part->kept;
+        const uint16_t *row_signatures = part->signatures + base;
+        const uint32_t *outer_from = rows_in_vectors ? rows_from : sorted->offsets;
+        const uint32_t *inner_from = rows_in_vectors ? sorted->offsets : rows_from;
+        const uint16_t *outer = rows_in_vectors ? row_signatures : signatures;
+        const uint16_t *inner = rows_in_vectors ? signatures : row_signatures;
+        const size_t readable =
+            rows_in_vectors ? (size_t)CHUNKS * part->kept - base : count + LANES;
+        const size_t outer_rows = rows_in_vectors ? part->kept : count;
+        const size_t inner_rows = rows_in_vectors ? count : part->kept;
+        size_t survivors = 0;
+
+        for (uint32_t value = 0; value < VALUES && !status; value++) {
+            uint32_t start = outer_from[value], end = outer_from[value + 1];
+            if (UNLIKELY(start > end || end > outer_rows)) {
+                status = DAMAGED;
+                break;
+            }
+            for (uint32_t at = start; at < end && !status; at += LANES) {
+                const uint32_t width = end - at < LANES ? end - at : LANES;
+                const uint32_t real = width < 32 ? (1u << width) - 1 : ~0u;
+                const ISA(Vector) given = ISA(load)(outer + at, width, readable - at);
+                for (unsigned flip = 0; flip < flips; flip++) {
+                    const uint32_t near = value ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
+                    const uint32_t from = inner_from[near], to = inner_from[near + 1];
+                    if (UNLIKELY(from > to || to > inner_rows)) {
+                        status = DAMAGED;
+                        break;
+                    }
+                    const int bound = flip ? allowed - 1 : allowed;
+                    for (uint32_t each = from; each < to; each++) {
+                        uint32_t mask = ISA(near16)(given, ISA(fill)(inner[each]), bound) & real;
+                        if (LIKELY(!mask)) continue;
+                        if (UNLIKELY(survivors > BLOCK - LANES)) {
+                            status = ISA(verify)(part, queries, radius, table, slots, found,
+                                                 survivors, hits);
+                            verified += survivors;
+                            survivors = 0;
+                            if (status) break;
+                        }
+                        for (uint32_t lane = 0; lane < LANES; lane++)
+                            if (mask >> lane & 1) {
+                                uint32_t row = rows_in_vectors ? at + lane : each;
+                                uint32_t query = rows_in_vectors ? each : at + lane;
+                                slots[survivors] = (uint32_t)base + row;
+                                found[survivors++] = numbers[query];
+                            }
+                    }
+                    if (status) break;
+                }
+            }
+            /* Overfull buckets: one by one, each query finds for itself what is cheapest. */
+            if (UNLIKELY(verified > count * 2048 + (1u << 20))) {
+                *given_up = 1;
+                break;
+            }
+        }
+        if (!status && !*given_up)
+            status = ISA(verify)(part, queries, radius, table, slots, found, survivors, hits);
+    }
+    if (*given_up) hits->count = before;
+    free(sorted), free(records), free(other), free(signatures), free(numbers), free(slots), free(found);
+    return status;
+}
+
+/* ---- plain arrays ---- */
+
+TARGET static void ISA(permute)(const uint64_t *rows, size_t count, Query *queries) {
+#if LEVEL == 3
+    __m512i from[4];
+    for (int word = 0; word < 4; word++) from[word] = _mm512_loadu_si512(permutation + 64 * word);
+#endif
+    for (size_t row = 0; row < count; row++) {
+        const uint64_t *given = rows + 4 * row;
+        for (int to = 0; to < 4; to++) {
+            uint64_t word = 0;
+#if LEVEL == 3
+            for (int source = 0; source < 4; source++)
+                word |= _mm512_bitshuffle_epi64_mask(_mm512_set1_epi64((long long)given[source]),
+                                                     from[to]) &
+                        permutation_masks[to][source];
+#else
+            for (int bit = 0; bit < 64; bit++) {
+                unsigned source = permutation[64 * to + bit];
+                word |= (given[source >> 6] >> (source & 63) & 1) << bit;
+            }
+#endif
+            queries[row].words[to] = word;
+        }
+        set_chunks(queries + row);
+    }
+}
+
+TARGET static void ISA(distances)(const uint64_t *front, const uint64_t *back, size_t rows,
+                                  const uint64_t *row, uint16_t *out) {
+    for (size_t at = 0; at < rows; at++)
+        out[at] = (uint16_t)(DISTANCE2(front + 2 * at, row) + DISTANCE2(back + 2 * at, row + 2));
+}
+
+TARGET static enum Status ISA(scan)(const uint64_t *front, const uint64_t *back, size_t rows,
+                                    const uint64_t *needles, size_t count, unsigned radius,
+                                    Hits *hits) {
+    enum { L1_ROWS = 1024 };
+    uint32_t near[L1_ROWS];
+    for (size_t start = 0; start < rows; start += L1_ROWS) {
+        size_t width = rows - start < L1_ROWS ? rows - start : L1_ROWS;
+        for (size_t needle = 0; needle < count; needle++) {
+            const uint64_t *wanted = needles + 4 * needle;
+            size_t found = ISA(near)(front + 2 * start, width, wanted, radius, near);
+            for (size_t each = 0; each < found; each++) {
+                size_t at = start + near[each];
+                unsigned distance = DISTANCE2(front + 2 * at, wanted);
+                if (back) distance += DISTANCE2(back + 2 * at, wanted + 2);
+                if (distance <= radius && !push(hits, (int64_t)at, (uint32_t)needle, distance))
+                    return OUT_OF_MEMORY;
+            }
+        }
+    }
+    return DONE;
+}
+
+static const Kernel ISA(kernel) = {
+    ISA_NAME, ISA(permute), ISA(search), ISA(scan_clumps), ISA(join), ISA(distances), ISA(scan),
+};
+
+#undef LANES
+#undef POPCOUNT
+#undef DISTANCE2

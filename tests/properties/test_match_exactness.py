@@ -1,0 +1,210 @@
+"""Every answer of every kernel equals the oracle's, above all where the filter could slip."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.properties.match_oracle import (
+    KERNEL_NAMES,
+    KERNELS,
+    answer,
+    distance_bits,
+    flipped,
+    flipped_by_chunk,
+    matches_within,
+    random_rows,
+)
+from unspread.match.building import parts_of
+from unspread.match.index import Index
+from unspread.match.layout import CHUNKS, FLAT_ROWS
+
+LISTED = random_rows(FLAT_ROWS + 900, seed=1)
+"""Just enough rows for tables."""
+KINDS = pytest.mark.parametrize("kernel", KERNELS, ids=KERNEL_NAMES)
+
+
+def index_of(kernel, ids, rows, **options):
+    parts = parts_of(kernel, np.asarray(ids), kernel.permuted(rows), **options)
+    return Index(kernel, parts, **options)
+
+
+def index_with(kernel, planted, **options):
+    """An index of LISTED under ids from 1000 and the planted rows under ids from 0."""
+    ids = np.concatenate((np.arange(len(planted)), 1000 + np.arange(len(LISTED))))
+    return index_of(kernel, ids, np.concatenate((planted, LISTED)), **options)
+
+
+@pytest.fixture(scope="module")
+def indexes():
+    return [index_with(kernel, LISTED[:0]) for kernel in KERNELS]
+
+
+def compositions(total):
+    """Ways to spread `total` bits over the chunks that stand closest to the filter's bounds."""
+    rng = np.random.default_rng(total)
+    even, rest = divmod(total, CHUNKS)
+    yield [even + (chunk < rest) for chunk in range(CHUNKS)]
+    yield [even + (chunk >= CHUNKS - rest) for chunk in range(CHUNKS)]
+    for high in range(2, 5):
+        # Alternating 0 and high, 1 and high: every second chunk just fails.
+        for low in range(2):
+            counts = [low if chunk % 2 else high for chunk in range(CHUNKS)]
+            while sum(counts) > total:
+                counts[rng.choice(np.flatnonzero(counts))] -= 1
+            while sum(counts) < total:
+                counts[rng.integers(CHUNKS)] += 1
+            yield counts
+    for _ in range(24):
+        yield np.bincount(rng.integers(0, CHUNKS, total), minlength=CHUNKS).clip(max=16).tolist()
+
+
+@KINDS
+@pytest.mark.parametrize("radius_bits", range(32))
+def test_a_row_is_found_at_the_radius_and_not_one_bit_beyond_however_the_bits_are_spread(
+    indexes, kernel, radius_bits
+):
+    index = indexes[KERNELS.index(kernel)]
+    rng = np.random.default_rng(radius_bits)
+    for total in {max(0, radius_bits - 1), radius_bits, radius_bits + 1}:
+        for counts in compositions(total):
+            number = int(rng.integers(len(LISTED)))
+            turned = np.roll(counts, rng.integers(CHUNKS))
+            query = flipped_by_chunk(LISTED[number], turned, rng)
+            away = distance_bits(query, LISTED[number])
+            expected = [(1000 + number, away)] if away <= radius_bits else []
+            assert answer(index.within(query, radius_bits)) == expected
+
+
+@KINDS
+def test_above_the_tables_radius_a_scan_answers_the_same(kernel):
+    index = index_with(kernel, LISTED[:2])
+    entries = [*enumerate(LISTED[:2]), *enumerate(LISTED, 1000)]
+    for radius_bits in (32, 47, 64, 90, 100):
+        query = flipped(LISTED[1], range(radius_bits))
+        expected = matches_within(entries, query, radius_bits)
+        found = index.within(query, radius_bits, limit=100_000)
+        assert answer(found) == expected
+    assert len(index.within(LISTED[0], 256, limit=10**6)) == len(entries)
+
+
+@KINDS
+@pytest.mark.parametrize("copies", [1, 2, 4, 8, 300, 2000])
+def test_identical_rows_are_all_found(kernel, copies):
+    index = index_with(kernel, np.tile(LISTED[:1], (copies, 1)))
+    found = index.within(flipped(LISTED[0], range(31)), limit=10_000)
+    assert answer(found) == [(each, 31) for each in sorted([*range(copies), 1000])]
+    many = index.within_many(np.tile(LISTED[:1], (3, 1)), limit=10_000)
+    assert np.bincount(many.query_positions).tolist() == [copies + 1] * 3
+
+
+@KINDS
+def test_an_empty_index_and_an_index_of_one_answer(kernel):
+    empty = index_of(kernel, [], LISTED[:0])
+    assert len(empty) == len(empty.within(LISTED[0])) == len(empty.within_many(LISTED[:5])) == 0
+    one = index_of(kernel, [-5], LISTED[:1])
+    assert answer(one.within(LISTED[0])) == [(-5, 0)]
+    assert len(one.within_many(LISTED[:0])) == 0
+
+
+@KINDS
+@pytest.mark.parametrize("count", [1, 7, 64, 5000], ids=lambda count: f"{count} queries")
+def test_a_batch_answers_what_its_queries_answer_alone(kernel, count):
+    rng = np.random.default_rng(count)
+    near = [
+        flipped(LISTED[number], rng.permutation(256)[: rng.integers(28, 35)])
+        for number in rng.integers(0, len(LISTED), count)
+    ]
+    queries = np.stack(near)
+    index = index_with(kernel, LISTED[:40])
+    index.add(np.arange(50_000, 50_030), LISTED[100:130])
+    index.remove(np.arange(1010, 1020))
+    many = index.within_many(queries)
+    singles = [index.within(query) for query in queries]
+    assert many.query_positions.tolist() == [
+        position for position, found in enumerate(singles) for _ in found.ids
+    ]
+    assert many.ids.tolist() == [each for found in singles for each in found.ids.tolist()]
+    assert many.distances_bits.tolist() == [
+        each for found in singles for each in found.distances_bits.tolist()
+    ]
+
+
+@KINDS
+def test_a_part_boundary_changes_no_answer(kernel):
+    split = index_with(kernel, LISTED[:9], part_rows=4500)
+    whole = index_with(kernel, LISTED[:9])
+    queries = random_rows(20, seed=4)
+    queries[:10] = [flipped(LISTED[each], range(each, each + 31)) for each in range(10)]
+    for query in queries:
+        assert answer(split.within(query)) == answer(whole.within(query))
+
+
+def degenerate(count, free_bits, seed):
+    """Rows that share all but `free_bits` bits."""
+    rng = np.random.default_rng(seed)
+    centre = random_rows(1, seed)[0]
+    free = rng.permutation(256)[:free_bits]
+    return np.stack([flipped(centre, free[rng.random(free_bits) < 0.5]) for _ in range(count)])
+
+
+@pytest.mark.parametrize("free_bits", [0, 8, 32, 80, 120])
+def test_a_list_made_of_near_copies_is_answered_the_same_by_both_kernels(free_bits):
+    crowd = degenerate(900, free_bits, seed=free_bits)
+    ids = np.concatenate((np.arange(900) // 3, 1000 + np.arange(len(LISTED))))
+    rows = np.concatenate((crowd, LISTED))
+    entries = list(zip(ids.tolist(), rows, strict=True))
+    indexes = [index_of(kernel, ids, rows) for kernel in KERNELS]
+    for index in indexes:
+        index.remove(np.arange(40, 45))
+    entries = [(each, row) for each, row in entries if not 40 <= each < 45]
+    rng = np.random.default_rng(9)
+    queries = [flipped(crowd[each], rng.permutation(256)[:20]) for each in range(8)]
+    for query in [*queries, *LISTED[:3], ~crowd[0]]:
+        expected = matches_within(entries, query, 31)
+        for index in indexes:
+            assert answer(index.within(query, limit=10_000)) == expected
+        kept = sorted(expected)[:50]
+        for index in indexes:
+            capped = index.within(query, limit=50)
+            assert answer(capped) == sorted(kept, key=lambda match: (match[1], match[0]))
+            assert capped.is_capped == (len(expected) > 50)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_index_returns_exactly_what_the_oracle_returns(data):
+    """Small lists (scanned) and tables (few values in each word, so that buckets collide)."""
+    word = st.sampled_from([0, 1, 0xFFFF, 2**64 - 1, 0x0123456789ABCDEF])
+    rows = data.draw(st.lists(st.tuples(word, word, word, word), min_size=1, max_size=12))
+    query = np.array(data.draw(st.sampled_from(rows)), dtype=np.uint64)
+    radius_bits = data.draw(st.integers(0, 40))
+    step = data.draw(st.sampled_from([-1, 0, 1]))
+    bits = data.draw(st.permutations(range(256)))[: max(0, radius_bits + step)]
+    query = flipped(query, bits)
+    entries = list(enumerate(np.array(rows, dtype=np.uint64)))
+    expected = matches_within(entries, query, radius_bits)
+    for kernel in KERNELS:
+        index = index_of(kernel, np.arange(len(rows)), np.array(rows, dtype=np.uint64))
+        assert answer(index.within(query, radius_bits)) == expected
+
+
+def test_both_kernels_make_the_same_tables():
+    ids = np.random.default_rng(2).permutation(len(LISTED))
+    parts = [parts_of(each, ids, each.permuted(LISTED))[0] for each in KERNELS]
+    for part in parts[1:]:
+        assert np.array_equal(part.front, parts[0].front)
+        for name in ("offsets", "signatures", "positions"):
+            ours, theirs = getattr(part.tables, name), getattr(parts[0].tables, name)
+            assert np.array_equal(ours, theirs)
+
+
+@KINDS
+def test_a_scan_of_halves_finds_every_pair(kernel):
+    needles = LISTED[5:8].copy()
+    needles[1] = flipped(LISTED[900], range(150, 181))
+    front, back = np.ascontiguousarray(LISTED[:, :2]), np.ascontiguousarray(LISTED[:, 2:])
+    found = [each.tolist() for each in kernel.scan(front, back, needles, 31)]
+    assert found == [[5, 7, 900], [0, 2, 1], [0, 0, 31]]
+    halves = [each.tolist() for each in kernel.scan(front, None, needles, 31)]
+    assert halves == [[5, 7, 900], [0, 2, 1], [0, 0, 0]]
