@@ -1,0 +1,194 @@
+"""What uploads are matched against: every active listing of every list, in memory.
+
+A row id carries all that a match must say without touching the database:
+
+    list number (7 bits) | level (3) | media (1) | listing id (40) | fingerprint in listing (12)
+
+so a change of level is a removal and an addition, and a lookup costs what the index costs.
+One thread (the event loop's) changes and asks the bank.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.match import Index
+from unspread.model import Kind, Level, Listing, ListingId, Media
+from unspread.platform_kit.digests import KEY_BYTES, DigestTable
+from unspread.platform_kit.policy import Match
+from unspread.platform_kit.settings import ListSettings
+
+_LEVELS: Final = tuple(Level)
+_MEDIA: Final = tuple(Media)
+_PART_BITS: Final = 12
+_ID_BITS: Final = 40
+_MEDIA_SHIFT: Final = _PART_BITS + _ID_BITS
+_LEVEL_SHIFT: Final = _MEDIA_SHIFT + 1
+_LIST_SHIFT: Final = _LEVEL_SHIFT + 3
+_ID_MASK: Final = (1 << _ID_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One fingerprint of what is scanned, and how it was come by."""
+
+    kind: Kind
+    value: bytes
+    variant: str = "original"
+    at_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of listings: pdq words and digests, each with its row id."""
+
+    ids: NDArray[np.int64]
+    """(n,)"""
+    words: NDArray[np.uint64]
+    """(n, 4)"""
+    digests: Mapping[Kind, Sequence[tuple[bytes, int]]]
+
+
+def rows_of(listings: Iterable[tuple[int, Listing]]) -> Rows:
+    """The rows of (list number, listing); listings that are not active have none."""
+    ids: list[int] = []
+    values: list[bytes] = []
+    digests: dict[Kind, list[tuple[bytes, int]]] = {Kind.SHA256: [], Kind.MD5: []}
+    for number, listing in listings:
+        if not listing.is_active:
+            continue
+        start = _first_row_id(number, listing)
+        for part, fingerprint in enumerate(listing.fingerprints):
+            if fingerprint.kind is Kind.PDQ:
+                ids.append(start + part)
+                values.append(fingerprint.value)
+            else:
+                digests[fingerprint.kind].append((fingerprint.value, start + part))
+    words = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4).astype(np.uint64, copy=False)
+    return Rows(np.array(ids, np.int64), words, digests)
+
+
+def _first_row_id(number: int, listing: Listing) -> int:
+    return (
+        number << _LIST_SHIFT
+        | _LEVELS.index(listing.level) << _LEVEL_SHIFT
+        | _MEDIA.index(listing.media) << _MEDIA_SHIFT
+        | listing.listing_id << _PART_BITS
+    )
+
+
+class Bank:
+    """All active listings of all lists, ready to be matched."""
+
+    def __init__(self, names: Mapping[int, str], rows: Rows | None = None) -> None:
+        """A bank of `rows`.
+
+        Args:
+            names: of the lists, by number.
+        """
+        self._names = dict(names)
+        empty = Rows(np.empty(0, np.int64), np.empty((0, 4), np.uint64), {})
+        rows = rows or empty
+        self._index = Index.build(rows.ids, rows.words)
+        self._digests = {kind: DigestTable() for kind in (Kind.SHA256, Kind.MD5)}
+        for kind, pairs in rows.digests.items():
+            if pairs:
+                keys = np.frombuffer(b"".join(key[:KEY_BYTES] for key, _ in pairs), ">u8")
+                row_ids = np.array([row_id for _, row_id in pairs], np.int64)
+                self._digests[kind] = DigestTable.build(
+                    keys.reshape(-1, 2).astype(np.uint64), row_ids
+                )
+        self.version = 0
+        """Grows with every change."""
+
+    def name_lists(self, names: Mapping[int, str]) -> None:
+        """Learn of new lists."""
+        self._names |= names
+
+    def __len__(self) -> int:
+        """Rows of all kinds."""
+        return len(self._index) + sum(len(table) for table in self._digests.values())
+
+    def replace(self, changes: Iterable[tuple[int, Listing | None, Listing]]) -> None:
+        """Put listings as they are in the place of what they were; the next query sees it.
+
+        Args:
+            changes: (list number, the listing as the bank has it, as it is now).
+        """
+        changes = list(changes)
+        old = rows_of((number, before) for number, before, _ in changes if before is not None)
+        new = rows_of((number, now) for number, _, now in changes)
+        if len(old.ids):
+            self._index.remove(old.ids)
+        if len(new.ids):
+            self._index.add(new.ids, new.words)
+        for kind, table in self._digests.items():
+            table.remove(old.digests.get(kind, ()))
+            table.add(new.digests.get(kind, ()))
+        self.version += 1
+
+    def matches(
+        self, probes: Sequence[Probe], lists: Mapping[str, ListSettings]
+    ) -> tuple[Match, ...]:
+        """Every enabled listing within its list's radius of any probe, nearest first.
+
+        One match for each listing: its nearest.
+        """
+        radius_bits = max((each.radius_bits for each in lists.values() if each.enabled), default=-1)
+        if radius_bits < 0:
+            return ()
+        best: dict[tuple[int, int], Match] = {}
+        pdqs = [probe for probe in probes if probe.kind is Kind.PDQ]
+        if len(pdqs) == 1:
+            row = np.frombuffer(pdqs[0].value, "<u8")
+            ids, distances = self._index.within(row, radius_bits)
+            found = [(pdqs[0], int(a), int(b)) for a, b in zip(ids, distances, strict=True)]
+        elif pdqs:
+            words = np.frombuffer(b"".join(probe.value for probe in pdqs), "<u8").reshape(-1, 4)
+            at, ids, distances = self._index.within_many(words, radius_bits)
+            found = [
+                (pdqs[int(p)], int(a), int(b)) for p, a, b in zip(at, ids, distances, strict=True)
+            ]
+        else:
+            found = []
+        for probe in probes:
+            if probe.kind is not Kind.PDQ:
+                found.extend(
+                    (probe, row_id, 0) for row_id in self._digests[probe.kind].find(probe.value)
+                )
+        for probe, row_id, distance_bits in found:
+            match = self._match(probe, row_id, distance_bits)
+            settings = lists.get(match.list_name)
+            if (
+                settings is None
+                or not settings.enabled
+                or match.distance_bits > settings.radius_bits
+            ):
+                continue
+            key = (match.list_number, match.listing_id)
+            before = best.get(key)
+            if before is None or _nearness(match) < _nearness(before):
+                best[key] = match
+        return tuple(sorted(best.values(), key=lambda match: (*_nearness(match), match.listing_id)))
+
+    def _match(self, probe: Probe, row_id: int, distance_bits: int) -> Match:
+        number = row_id >> _LIST_SHIFT
+        return Match(
+            self._names[number],
+            number,
+            ListingId(row_id >> _PART_BITS & _ID_MASK),
+            _LEVELS[row_id >> _LEVEL_SHIFT & 7],
+            _MEDIA[row_id >> _MEDIA_SHIFT & 1],
+            probe.kind,
+            distance_bits,
+            probe.variant,
+            probe.at_seconds,
+        )
+
+
+def _nearness(match: Match) -> tuple[int, bool]:
+    # A digest says more than a perceptual fingerprint at the same distance.
+    return match.distance_bits, match.kind is Kind.PDQ

@@ -1,0 +1,285 @@
+"""What is already hosted, by fingerprint, so that a new listing finds it at once.
+
+Everything a scan would ask the bank is kept (all turns of a picture, the frames of a video), so
+a listing that comes after the upload finds exactly what it would have refused before it.
+The rows stand in the database; the pdq words also in memory, 40 bytes for each, read from end to
+end by every search.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.errors import InputError
+from unspread.model import Fingerprint, Kind, Media
+from unspread.platform_kit.bank import Probe
+from unspread.platform_kit.store import Finding, Store, time_text
+
+MAX_REFERENCE_CHARACTERS: Final = 512
+_BLOCK_ROWS: Final = 65_536
+
+_SCHEMA: Final = (
+    """CREATE TABLE catalogue (
+        entry INTEGER PRIMARY KEY AUTOINCREMENT, reference TEXT NOT NULL UNIQUE,
+        media TEXT NOT NULL, seen_at TEXT NOT NULL)""",
+    """CREATE TABLE catalogue_rows (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        entry INTEGER NOT NULL REFERENCES catalogue (entry) ON DELETE CASCADE,
+        kind TEXT NOT NULL, value BLOB NOT NULL)""",
+    "CREATE INDEX catalogue_rows_by_entry ON catalogue_rows (entry)",
+    "CREATE INDEX catalogue_digests ON catalogue_rows (value) WHERE kind != 'pdq'",
+)
+
+
+class MalformedReferenceError(InputError):
+    """Not a reference: empty, too long, or with control characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One piece of hosted content."""
+
+    entry: int
+    """Grows with every entry."""
+    reference: str
+    """The platform's own name for it."""
+    media: Media
+    probes: tuple[Probe, ...]
+
+
+class Catalogue(Protocol):
+    """Where the fingerprints of hosted content are kept. Methods block; any thread may call."""
+
+    def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
+        """Keep the fingerprints of content, in the place of older ones; the entry's number."""
+
+    def forget(self, references: Iterable[str]) -> None:
+        """Erase what is kept of these; unknown ones are no error."""
+
+    def search(self, fingerprints: Sequence[Fingerprint], radius_bits: int) -> list[Finding]:
+        """Content within the radius of any of the fingerprints, each once, nearest first."""
+
+    def probes_of(self, reference: str) -> tuple[Probe, ...]:
+        """What is kept of one piece of content; nothing if it is unknown."""
+
+    def last_entry(self) -> int:
+        """The number of the newest entry, 0 if there was none."""
+
+    def entries_after(self, entry: int) -> Iterator[Entry]:
+        """Entries newer than `entry`, oldest first."""
+
+    def __len__(self) -> int:
+        """Pieces of content."""
+
+
+def checked_reference(text: str) -> str:
+    """A reference as a platform sends it.
+
+    Raises:
+        MalformedReferenceError: if it is empty, too long or has control characters.
+    """
+    if not 0 < len(text) <= MAX_REFERENCE_CHARACTERS or not text.isprintable():
+        raise MalformedReferenceError(
+            f"a reference has 1 to {MAX_REFERENCE_CHARACTERS} printable characters"
+        )
+    return text
+
+
+def distances_bits(words: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """(n,) bits in which each of (n, 4) rows differs from (4,)."""
+    differing: NDArray[np.uint16] = np.bitwise_count(words ^ query).sum(axis=1, dtype=np.uint16)
+    return differing
+
+
+class Columns:
+    """Growing columns of pdq words with the entry each belongs to."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._words = np.empty((_BLOCK_ROWS, 4), np.uint64)
+        self._entries = np.empty(_BLOCK_ROWS, np.int64)
+        self._rows = 0
+
+    def add(self, entry: int, values: Sequence[bytes]) -> None:
+        """Append the pdq values of one entry."""
+        with self._lock:
+            self._append(entry, values)
+
+    def _append(self, entry: int, values: Sequence[bytes]) -> None:
+        end = self._rows + len(values)
+        if end > len(self._entries):
+            grown = max(end, 2 * len(self._entries))
+            words, entries = np.empty((grown, 4), np.uint64), np.empty(grown, np.int64)
+            words[: self._rows] = self._words[: self._rows]
+            entries[: self._rows] = self._entries[: self._rows]
+            self._words, self._entries = words, entries
+        if values:
+            new = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4)
+            self._words[self._rows : end] = new
+            self._entries[self._rows : end] = entry
+            self._rows = end
+
+    def remove(self, entries: Iterable[int]) -> None:
+        """Erase the rows of entries."""
+        wanted = np.fromiter(entries, np.int64)
+        if not len(wanted):
+            return
+        words, owners = self._used()
+        gone = np.isin(owners, wanted)
+        words[gone] = 0
+        owners[gone] = 0
+
+    def search(self, queries: NDArray[np.uint64], radius_bits: int) -> dict[int, int]:
+        """Entry → distance of its nearest row to any of the (k, 4) queries, within the radius."""
+        words, owners = self._used()
+        best: dict[int, int] = {}
+        for start in range(0, len(owners), _BLOCK_ROWS):
+            block = words[start : start + _BLOCK_ROWS]
+            for query in queries:
+                distances = distances_bits(block, query)
+                for at in np.flatnonzero(distances <= radius_bits):
+                    entry = int(owners[start + at])
+                    if entry:
+                        best[entry] = min(int(distances[at]), best.get(entry, 256))
+        return best
+
+    def _used(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        with self._lock:
+            return self._words[: self._rows], self._entries[: self._rows]
+
+
+class SqliteCatalogue:
+    """The catalogue in the kit's own database: millions of pieces on one machine."""
+
+    def __init__(self, store: Store) -> None:
+        """Open it; reads all rows into memory."""
+        self._store = store
+        store.migrate("catalogue", _SCHEMA)
+        self._columns = Columns()
+        for entry in self.entries_after(0):
+            self._columns.add(entry.entry, _pdqs(entry.probes))
+
+    def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
+        """Keep the fingerprints of content, in the place of older ones; the entry's number."""
+        old: list[int] = []
+
+        def work(connection: sqlite3.Connection) -> int:
+            old.extend(_entries_of(connection, [reference]))
+            connection.execute("DELETE FROM catalogue WHERE reference = ?", (reference,))
+            entry = connection.execute(
+                "INSERT INTO catalogue (reference, media, seen_at) VALUES (?, ?, ?)",
+                (reference, media, time_text(at)),
+            ).lastrowid
+            connection.executemany(
+                "INSERT INTO catalogue_rows (entry, kind, value) VALUES (?, ?, ?)",
+                [(entry, probe.kind, probe.value) for probe in probes],
+            )
+            return int(entry or 0)
+
+        entry = self._store.write(work)
+        self._columns.remove(old)
+        self._columns.add(entry, _pdqs(probes))
+        return entry
+
+    def forget(self, references: Iterable[str]) -> None:
+        """Erase what is kept of these; unknown ones are no error."""
+        names = list(references)
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            entries = _entries_of(connection, names)
+            connection.executemany(
+                "DELETE FROM catalogue WHERE entry = ?", [(each,) for each in entries]
+            )
+            self._store.erase_after_commit()
+            return entries
+
+        self._columns.remove(self._store.write(work))
+
+    def search(self, fingerprints: Sequence[Fingerprint], radius_bits: int) -> list[Finding]:
+        """Content within the radius of any of the fingerprints, each once, nearest first."""
+        pdqs = [each.value for each in fingerprints if each.kind is Kind.PDQ]
+        best: dict[int, tuple[int, Kind]] = {}
+        if pdqs:
+            queries = np.frombuffer(b"".join(pdqs), "<u8").reshape(-1, 4)
+            found = self._columns.search(queries, radius_bits)
+            best = {entry: (distance, Kind.PDQ) for entry, distance in found.items()}
+
+        def work(connection: sqlite3.Connection) -> list[Finding]:
+            for each in fingerprints:
+                if each.kind is not Kind.PDQ:
+                    for row in connection.execute(
+                        "SELECT entry FROM catalogue_rows WHERE value = ? AND kind != 'pdq'",
+                        (each.value,),
+                    ):
+                        best[row["entry"]] = (0, each.kind)
+            names = {
+                entry: connection.execute(
+                    "SELECT reference FROM catalogue WHERE entry = ?", (entry,)
+                ).fetchone()
+                for entry in best
+            }
+            return [
+                Finding(names[entry]["reference"], kind, distance)
+                for entry, (distance, kind) in sorted(best.items(), key=lambda one: one[1])
+                if names[entry] is not None
+            ]
+
+        return self._store.read(work)
+
+    def probes_of(self, reference: str) -> tuple[Probe, ...]:
+        """What is kept of one piece of content; nothing if it is unknown."""
+        entries = self._store.read(lambda c: _entries_of(c, [reference]))
+        return self._probes(entries[0]) if entries else ()
+
+    def last_entry(self) -> int:
+        """The number of the newest entry, 0 if there was none."""
+        return self._store.read(
+            lambda c: int(c.execute("SELECT coalesce(max(entry), 0) FROM catalogue").fetchone()[0])
+        )
+
+    def entries_after(self, entry: int) -> Iterator[Entry]:
+        """Entries newer than `entry`, oldest first."""
+        page: Callable[[int], list[sqlite3.Row]] = lambda last: self._store.read(  # noqa: E731
+            lambda c: c.execute(
+                "SELECT * FROM catalogue WHERE entry > ? ORDER BY entry LIMIT 1000", (last,)
+            ).fetchall()
+        )
+        while rows := page(entry):
+            for row in rows:
+                entry = row["entry"]
+                yield Entry(entry, row["reference"], Media(row["media"]), self._probes(entry))
+
+    def _probes(self, entry: int) -> tuple[Probe, ...]:
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT kind, value FROM catalogue_rows WHERE entry = ? ORDER BY row", (entry,)
+            ).fetchall()
+        )
+        return tuple(Probe(Kind(row["kind"]), row["value"]) for row in rows)
+
+    def __len__(self) -> int:
+        """Pieces of content."""
+        return self._store.read(
+            lambda c: int(c.execute("SELECT count(*) FROM catalogue").fetchone()[0])
+        )
+
+
+def _pdqs(probes: Iterable[Probe]) -> list[bytes]:
+    return [probe.value for probe in probes if probe.kind is Kind.PDQ]
+
+
+def _entries_of(connection: sqlite3.Connection, references: Iterable[str]) -> list[int]:
+    found = []
+    for reference in references:
+        row = connection.execute(
+            "SELECT entry FROM catalogue WHERE reference = ?", (reference,)
+        ).fetchone()
+        if row is not None:
+            found.append(int(row["entry"]))
+    return found

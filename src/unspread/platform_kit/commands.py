@@ -1,0 +1,146 @@
+"""`unspread platform …`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unspread.errors import InputError, StateError
+from unspread.platform_kit.settings import Settings
+
+if TYPE_CHECKING:
+    from unspread.platform_kit.access import Keys
+
+_DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Directory of this installation's state and keys.",
+)
+_SETTINGS = click.option(
+    "--settings",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Settings file; DATA/platform.toml when not given.",
+)
+
+
+@contextmanager
+def _opened_keys(data: Path) -> "Iterator[Keys]":
+    from time import monotonic
+
+    from unspread.platform_kit.access import Keys
+    from unspread.platform_kit.store import Store
+
+    store = Store(data)
+    try:
+        yield Keys(store, requests_per_minute=1, seconds=monotonic)
+    finally:
+        store.close()
+
+
+@click.group()
+def platform() -> None:
+    """Protect a platform: follow lists, decide on uploads, find what is already there."""
+
+
+@platform.command()
+@_DATA
+@click.option("--at", "address", required=True, help="Address of the clearinghouse.")
+@click.option("--invitation", required=True, help="What the clearinghouse gave you; - reads it.")
+@click.option("--name", "platform_name", default="", help="Your platform's name, for people.")
+@click.option("--list", "list_name", default="unspread", show_default=True, help="Name it here.")
+def enroll(data: Path, address: str, invitation: str, platform_name: str, list_name: str) -> None:
+    """Join a clearinghouse: makes keys here and sends the public ones."""
+    import httpx
+
+    from unspread.platform_kit.enrolment import enrol, words_of_keys
+
+    if invitation == "-":
+        invitation = sys.stdin.readline().strip()
+    with httpx.Client(trust_env=False) as http:
+        membership, is_active = enrol(
+            data, list_name, address, invitation.strip(), platform_name, http=http
+        )
+    words = words_of_keys(membership.signing_key().public, membership.opening_key().public)
+    click.echo(f"Joined {membership.log_origin} as {membership.partner_id}.")
+    click.echo(f"Your keys:  {words}   (compare with the clearinghouse, by telephone)")
+    click.echo(f"Their log:  {membership.log_key}   (compare as well)")
+    if not is_active:
+        click.echo("The clearinghouse has to approve you; serving can start meanwhile.")
+    click.echo(f"Next: unspread platform serve --data {data}")
+
+
+@platform.command()
+@_DATA
+@_SETTINGS
+@click.option("--host", default=None, help="Address to listen on.")
+@click.option("--port", type=int, default=None, help="Port to listen on.")
+def serve(data: Path, file: Path | None, host: str | None, port: int | None) -> None:
+    """Follow the lists and answer /scan and /lookup."""
+    import uvicorn
+
+    from unspread.platform_kit.app import create_app
+    from unspread.platform_kit.logs import set_up
+
+    settings = Settings.load(data, file, host=host, port=port)
+    set_up(as_json=settings.log_json)
+    app = create_app(settings)
+    try:
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    except OSError as error:
+        raise StateError(f"cannot listen on {settings.host}:{settings.port}: {error}") from None
+
+
+@platform.group()
+def key() -> None:
+    """Keys for programs and people that call the kit."""
+
+
+@key.command("add")
+@_DATA
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, required=True, help="scan, lookup, …")
+def add_key(data: Path, name: str, scopes: tuple[str, ...]) -> None:
+    """Make a key and print it, once."""
+    from unspread.platform_kit.access import Scope
+    from unspread.platform_kit.app import utc_now
+
+    try:
+        wanted = [Scope(each) for each in scopes]
+    except ValueError:
+        raise InputError(f"scopes are {', '.join(Scope)}") from None
+    with _opened_keys(data) as keys:
+        click.echo(keys.issue(name, wanted, "command line", utc_now()))
+
+
+@key.command("list")
+@_DATA
+def list_keys(data: Path) -> None:
+    """Say which keys there are."""
+    with _opened_keys(data) as keys:
+        for each in keys.all():
+            state = f"revoked {each.revoked_at}" if each.revoked_at else "in use"
+            click.echo(f"{each.name}\t{' '.join(sorted(each.scopes))}\t{state}")
+
+
+@key.command("revoke")
+@_DATA
+@click.argument("name")
+def revoke_key(data: Path, name: str) -> None:
+    """Make a key useless, within two seconds also in a running server."""
+    from unspread.platform_kit.app import utc_now
+
+    with _opened_keys(data) as keys:
+        keys.revoke(name, "command line", utc_now())

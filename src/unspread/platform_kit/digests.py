@@ -1,0 +1,126 @@
+"""A table from digests to listings, 24 bytes for each: exact matches without a dictionary.
+
+Sorted columns hold the bulk; a small dictionary holds what is new. Digests are cut to 128 bits:
+MD5 whole, SHA-256's first half, for which nobody can make a second file (2**128 steps).
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_BYTES: Final = 16
+_MERGE_AT: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Replaced as a whole, so that a reader sees the table before or after a merge."""
+
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+    """High and low words of the keys, sorted by the high word."""
+    ids: NDArray[np.int64]
+    """Row id of each key."""
+    tail: dict[bytes, tuple[int, ...]]
+    """What was added since."""
+    removed: set[int]
+    """Row ids in the columns that count no more."""
+
+    def sorted_ids(self, key: bytes) -> list[int]:
+        """Row ids in the columns under a key, removed ones too."""
+        if not len(self.ids):
+            return []
+        first, second = struct.unpack(">QQ", key)
+        at = int(np.searchsorted(self.high, np.uint64(first), "left"))
+        found = []
+        while at < len(self.ids) and self.high[at] == first:
+            if self.low[at] == second:
+                found.append(int(self.ids[at]))
+            at += 1
+        return found
+
+
+class DigestTable:
+    """Digest → row ids. One thread at a time changes it; others may look up meanwhile."""
+
+    def __init__(self) -> None:
+        empty = np.empty(0, np.uint64)
+        self._state = _State(empty, empty, np.empty(0, np.int64), {}, set())
+        self._tail_rows = 0
+
+    def __len__(self) -> int:
+        return len(self._state.ids) + self._tail_rows - len(self._state.removed)
+
+    @classmethod
+    def build(cls, keys: NDArray[np.uint64], ids: NDArray[np.int64]) -> "DigestTable":
+        """A table of keys (n, 2), big-endian words of the first 16 bytes, and ids (n,), unique."""
+        table = cls()
+        order = np.lexsort((ids, keys[:, 1], keys[:, 0]))
+        high, low = (np.ascontiguousarray(keys[order, column]) for column in (0, 1))
+        table._state = _State(high, low, ids[order], {}, set())
+        return table
+
+    def columns(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Keys (n, 2) and ids (n,) of everything in the table, for a snapshot."""
+        self._merge()
+        state = self._state
+        return np.column_stack((state.high, state.low)), state.ids
+
+    def add(self, pairs: Iterable[tuple[bytes, int]]) -> None:
+        """Add digests with their row ids; an id belongs to one digest only."""
+        tail = self._state.tail
+        for digest, row_id in pairs:
+            key = digest[:KEY_BYTES]
+            tail[key] = (*tail.get(key, ()), row_id)
+            self._tail_rows += 1
+        if self._tail_rows > max(_MERGE_AT, len(self._state.ids) // 8):
+            self._merge()
+
+    def remove(self, pairs: Iterable[tuple[bytes, int]]) -> None:
+        """Remove digests with their row ids; what is not there is left alone."""
+        state = self._state
+        for digest, row_id in pairs:
+            key = digest[:KEY_BYTES]
+            in_tail = state.tail.get(key, ())
+            if row_id in in_tail:
+                rest = tuple(each for each in in_tail if each != row_id)
+                self._tail_rows -= 1
+                if rest:
+                    state.tail[key] = rest
+                else:
+                    del state.tail[key]
+            elif row_id in state.sorted_ids(key):
+                state.removed.add(row_id)
+
+    def find(self, digest: bytes) -> tuple[int, ...]:
+        """Row ids listed under a digest, ascending."""
+        state = self._state
+        key = digest[:KEY_BYTES]
+        found = [each for each in state.sorted_ids(key) if each not in state.removed]
+        found.extend(state.tail.get(key, ()))
+        return tuple(sorted(found))
+
+    def _merge(self) -> None:
+        state = self._state
+        if not state.tail and not state.removed:
+            return
+        high, low, ids = state.high, state.low, state.ids
+        if state.removed:
+            keep = ~np.isin(ids, np.fromiter(state.removed, np.int64))
+            high, low, ids = high[keep], low[keep], ids[keep]
+        rows = sorted((key, each) for key, found in state.tail.items() for each in found)
+        keys = np.frombuffer(b"".join(key for key, _ in rows), ">u8").reshape(-1, 2)
+        new = keys.astype(np.uint64)
+        at = np.searchsorted(high, new[:, 0], "left")
+        self._tail_rows = 0
+        self._state = _State(
+            np.insert(high, at, new[:, 0]),
+            np.insert(low, at, new[:, 1]),
+            np.insert(ids, at, np.array([each for _, each in rows], np.int64)),
+            {},
+            set(),
+        )

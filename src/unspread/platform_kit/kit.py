@@ -1,0 +1,459 @@
+"""The platform kit put together: what a scan does from bytes to a durable answer.
+
+The order of writing and matching matters, and is the same everywhere: a listing goes into the
+store, then into the bank, then the catalogue is searched for it; an upload is matched against the
+bank, then goes into the catalogue, then is matched again if the bank has changed meanwhile. So
+content and listing find each other whichever comes first.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+import structlog
+
+from unspread.errors import UnreadableMediaError
+from unspread.model import Listing, Media
+from unspread.platform_kit.access import Keys
+from unspread.platform_kit.bank import Bank, Probe
+from unspread.platform_kit.catalogue import Catalogue, checked_reference
+from unspread.platform_kit.metrics import Metrics
+from unspread.platform_kit.policy import Decision, Match, action_for, conclude, response_to
+from unspread.platform_kit.scanner import BusyError, Scanned, Scanner
+from unspread.platform_kit.settings import Fallback, ListSettings, Response, Settings
+from unspread.platform_kit.store import Change, Finding, ListState, Origin, Store
+
+log = structlog.get_logger("unspread.platform")
+
+_SEARCH_BATCH = 200
+_FLOOD_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanAnswer:
+    """What `/scan` answers, and what every hook gets."""
+
+    decision: str
+    """`accept`, `hold`, `refuse`, `unreadable` or `unavailable`."""
+    checked: bool
+    """False if nothing was compared; then `accepted` is what the settings say of such a case."""
+    accepted: bool
+    reason: str
+    """For people."""
+    rule: str | None = None
+    match: Match | None = None
+    matches: tuple[Match, ...] = ()
+    media: Media | None = None
+    quality: int | None = None
+    notes: tuple[str, ...] = ()
+    stale: bool = False
+    """Whether a list that was matched against is out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListHealth:
+    """One list, for orchestrators and people."""
+
+    name: str
+    loaded: bool
+    stale: bool
+    enabled: bool
+    shadow: bool
+    size: int
+    checked_at: datetime | None
+    problem: str = ""
+    """What stops it from being followed, for people."""
+
+
+@dataclass(slots=True)
+class Kit:
+    """Everything that the HTTP interface, the hooks and the tasks share in one process."""
+
+    settings: Settings
+    store: Store
+    bank: Bank
+    catalogue: Catalogue
+    scanner: Scanner
+    keys: Keys
+    metrics: Metrics
+    clock: Callable[[], datetime]
+    """UTC now."""
+    random: Random
+    names: dict[int, str] = field(default_factory=dict)
+    """List names by number."""
+    lists: dict[str, ListSettings] = field(default_factory=dict)
+    """Settings of the lists that are followed, by name."""
+    states: dict[str, ListState] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    """By list name: why it cannot be followed at the moment."""
+    loaded: bool = False
+    """Whether the bank holds what the store holds."""
+    new_listings: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the catalogue is to be searched."""
+    _new_feedback: dict[str, asyncio.Event] = field(default_factory=dict)
+    _remembering: dict[int, int] = field(default_factory=dict)
+    _turn: int = 0
+    _hits: dict[tuple[int, int], deque[datetime]] = field(default_factory=dict)
+
+    # Scanning
+
+    async def scan_bytes(self, data: bytes, reference: str | None = None) -> ScanAnswer:
+        """Scan one upload and make durable what follows. See `scan`."""
+        return await self.scan(data, reference)
+
+    async def scan(self, media: bytes | Path, reference: str | None = None) -> ScanAnswer:
+        """Decide on one upload; returns once everything that follows is durable.
+
+        Args:
+            media: the raw bytes, or a file that stays until this returns.
+            reference: the platform's own name for it; then it is remembered if it is not refused.
+
+        Raises:
+            MalformedReferenceError: if the reference is not one.
+        """
+        if reference is not None:
+            reference = checked_reference(reference)
+        if not self.is_loaded:
+            return self._unavailable("no list is loaded yet")
+        try:
+            with self.metrics.scan_seconds.time():
+                scanned = await self.scanner.scan(media)
+        except BusyError as error:
+            return self._unavailable(str(error))
+        except UnreadableMediaError as error:
+            accepted = self.settings.unreadable is Fallback.ACCEPT
+            self.metrics.scans.labels("unreadable").inc()
+            if accepted:
+                self.metrics.fail_open.labels("unreadable").inc()
+            return ScanAnswer("unreadable", False, accepted, str(error))
+        return await self.decide(scanned, reference)
+
+    async def decide(self, scanned: Scanned, reference: str | None = None) -> ScanAnswer:
+        """As `scan`, for media that is fingerprinted already."""
+        version = self.bank.version
+        answer = self._answer(scanned)
+        self.metrics.scans.labels(answer.decision).inc()
+        if answer.decision == Decision.REFUSE:
+            await self._count_blocked(answer)
+        elif reference is not None:
+            await self._remember(scanned, reference, version, answer)
+        return answer
+
+    def look_up(
+        self, probes: Sequence[Probe], lists: Mapping[str, ListSettings] | None = None
+    ) -> tuple[Match, ...]:
+        """All matches of fingerprints, nearest first; nothing is decided or kept."""
+        return self.bank.matches(probes, self.lists if lists is None else lists)
+
+    async def remember(self, media: bytes | Path, reference: str) -> int:
+        """Take hosted content into the catalogue; how many listings it matches now.
+
+        Raises:
+            BusyError, UnreadableMediaError, MalformedReferenceError: nothing is remembered.
+        """
+        reference = checked_reference(reference)
+        scanned = await self.scanner.scan(media)
+        return await self.remember_scanned(scanned, reference)
+
+    async def remember_scanned(self, scanned: Scanned, reference: str) -> int:
+        """As `remember`, for media that is fingerprinted already."""
+        await self._write_entry(scanned, reference)
+        matches = self.look_up(scanned.probes)
+        await self._act_on_hosted(matches, reference)
+        return len(matches)
+
+    def _answer(self, scanned: Scanned) -> ScanAnswer:
+        matches = self.look_up(scanned.probes)
+        conclusion = conclude(
+            matches, self.lists, draw=self.random.random(), flooded=self._flooded(matches)
+        )
+        for match in matches:
+            self.metrics.matches.labels(match.list_name, match.level, match.kind).inc()
+            if match.kind == "pdq":
+                self.metrics.distances.labels(match.list_name).observe(match.distance_bits)
+        return ScanAnswer(
+            conclusion.decision,
+            True,
+            conclusion.decision is Decision.ACCEPT,
+            conclusion.reason,
+            conclusion.rule,
+            conclusion.match,
+            matches,
+            scanned.media,
+            scanned.quality,
+            scanned.notes,
+            self.is_stale,
+        )
+
+    def _flooded(self, matches: Sequence[Match]) -> frozenset[tuple[int, int]]:
+        now = self.clock()
+        flooded = set()
+        for match in matches:
+            limit = self.lists[match.list_name].flood_limit
+            if not limit:
+                continue
+            hits = self._hits.setdefault((match.list_number, match.listing_id), deque())
+            hits.append(now)
+            while (now - hits[0]).total_seconds() > _FLOOD_SECONDS or len(hits) > limit + 1:
+                hits.popleft()
+            if len(hits) > limit:
+                flooded.add((match.list_number, int(match.listing_id)))
+        return frozenset(flooded)
+
+    def _unavailable(self, reason: str) -> ScanAnswer:
+        accepted = self.settings.when_unavailable is Fallback.ACCEPT
+        self.metrics.scans.labels("unavailable").inc()
+        if accepted:
+            self.metrics.fail_open.labels("unavailable").inc()
+        return ScanAnswer("unavailable", False, accepted, reason)
+
+    async def _count_blocked(self, answer: ScanAnswer) -> None:
+        refusing = [
+            (match.list_number, int(match.listing_id))
+            for match in answer.matches
+            if response_to(match, self.lists[match.list_name]) is Response.REFUSE
+        ]
+        await asyncio.to_thread(self.store.count_blocked, refusing)
+        self.wake_feedback()
+
+    async def _remember(
+        self, scanned: Scanned, reference: str, version: int, answer: ScanAnswer
+    ) -> None:
+        if not self.settings.remember_uploads:
+            return
+        if answer.decision == Decision.HOLD:
+            await self._write_entry(scanned, reference)
+            await self._act_on_hosted(answer.matches, reference, origin=Origin.UPLOAD)
+        else:
+            await self._write_entry(scanned, reference)
+        # A listing that came between the match and the entry was searched for before the entry
+        # was there; one that comes later is searched for with it.
+        if self.bank.version != version:
+            await self._act_on_hosted(self.look_up(scanned.probes), reference)
+
+    async def _write_entry(self, scanned: Scanned, reference: str) -> None:
+        self._turn += 1
+        turn = self._turn
+        self._remembering[turn] = await asyncio.to_thread(self.catalogue.last_entry)
+        try:
+            await asyncio.to_thread(
+                self.catalogue.remember, reference, scanned.media, scanned.probes, self.clock()
+            )
+        finally:
+            del self._remembering[turn]
+        self.metrics.remembered.inc()
+
+    async def _act_on_hosted(
+        self, matches: Sequence[Match], reference: str, *, origin: Origin = Origin.CATALOGUE
+    ) -> None:
+        allowed = conclude(matches, self.lists, draw=0.0)
+        if allowed.match is not None and self.lists[allowed.match.list_name].allow:
+            return
+        for match in matches:
+            response = response_to(match, self.lists[match.list_name])
+            if origin is Origin.UPLOAD and response is Response.REFUSE:
+                # Flooded, or overruled: the answer was to hold, and so is the record.
+                response = Response.HOLD
+            listing = await asyncio.to_thread(
+                self.store.listing, match.list_number, match.listing_id
+            )
+            if listing is not None and response is not Response.IGNORE:
+                finding = Finding(reference, match.kind, match.distance_bits)
+                await self._record(match.list_number, listing, [finding], response, origin)
+
+    # The catalogue, when listings change
+
+    async def search_new_listings(self) -> int:
+        """Search the catalogue for what changed since the last search; how many actions came."""
+        queued = 0
+        after = await asyncio.to_thread(self.store.counter, "searched")
+        while True:
+            covered = min(
+                self._remembering.values(),
+                default=await asyncio.to_thread(self.catalogue.last_entry),
+            )
+            changes = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
+            if not changes:
+                return queued
+            for sequence, number, listing in changes:
+                queued += await self._search(number, listing)
+                after = sequence
+            await asyncio.to_thread(self.store.set_counters, searched=after, covered=covered)
+
+    async def match_uncovered(self) -> None:
+        """After a start: match entries that a crash may have left between catalogue and bank."""
+        covered = await asyncio.to_thread(self.store.counter, "covered")
+        for entry in await asyncio.to_thread(lambda: list(self.catalogue.entries_after(covered))):
+            await self._act_on_hosted(self.look_up(entry.probes), entry.reference)
+
+    async def _search(self, number: int, listing: Listing) -> int:
+        settings = self.lists.get(self.names.get(number, ""))
+        if settings is None or not listing.is_active:
+            return 0
+        match = (
+            Match(
+                self.names[number],
+                number,
+                listing.listing_id,
+                listing.level,
+                listing.media,
+                listing.fingerprints[0].kind,
+                0,
+            )
+            if listing.fingerprints
+            else None
+        )
+        response = response_to(match, settings) if match else Response.IGNORE
+        if response is Response.IGNORE:
+            return await self._record(number, listing, [], response, Origin.CATALOGUE)
+        wanted = [
+            each
+            for each in listing.fingerprints
+            if each.quality is None or each.quality >= self.settings.min_quality
+        ]
+        findings = await asyncio.to_thread(self.catalogue.search, wanted, settings.radius_bits)
+        findings = await self._without_allowed(findings)
+        if len(findings) > self.settings.quarantine_listings_with_matches:
+            log.warning("listing matches much of the catalogue", listing_id=listing.listing_id)
+            response = Response.HOLD
+        return await self._record(number, listing, findings, response, Origin.CATALOGUE)
+
+    async def _without_allowed(self, findings: list[Finding]) -> list[Finding]:
+        allowing = {name: each for name, each in self.lists.items() if each.allow and each.enabled}
+        if not allowing:
+            return findings
+        kept = []
+        for finding in findings:
+            probes = await asyncio.to_thread(self.catalogue.probes_of, finding.reference)
+            if not self.look_up(probes, allowing):
+                kept.append(finding)
+        return kept
+
+    async def _record(
+        self,
+        number: int,
+        listing: Listing,
+        findings: Sequence[Finding],
+        response: Response,
+        origin: Origin,
+    ) -> int:
+        name = self.names[number]
+        rule = f"{name}: {listing.level} -> {response}"
+        queued = await asyncio.to_thread(
+            lambda: self.store.record_findings(
+                number,
+                listing,
+                findings,
+                action_for(response),
+                rule=rule,
+                origin=origin,
+                at=self.clock(),
+            )
+        )
+        if queued:
+            self.metrics.actions.labels(response).inc(queued)
+            self.wake_feedback()
+        return queued
+
+    # Lists
+
+    def feedback_event(self, name: str) -> asyncio.Event:
+        """Set when there may be something to tell a list."""
+        return self._new_feedback.setdefault(name, asyncio.Event())
+
+    def wake_feedback(self) -> None:
+        """Let all lists be told what there is to tell."""
+        for event in self._new_feedback.values():
+            event.set()
+
+    async def follow(self, name: str, source: str, settings: ListSettings) -> int:
+        """Take a list in among those that are matched; its number."""
+        number = await asyncio.to_thread(self.store.list_number, name, source)
+        self.names[number] = name
+        self.lists[name] = settings
+        self.bank.name_lists({number: name})
+        await self.refresh_states()
+        return number
+
+    async def apply(
+        self,
+        name: str,
+        listings: Sequence[Listing],
+        *,
+        cursor: bytes,
+        size: int,
+        root: str,
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        """Take in what a list says now: durable, then matched, then searched for."""
+        number = self.states[name].number
+        now = self.clock()
+        changes: list[Change] = await asyncio.to_thread(
+            lambda: self.store.apply(
+                number, listings, cursor=cursor, size=size, root=root, at=now, keys=keys
+            )
+        )
+        await self.put_in_bank([(each.list_number, each.old, each.new) for each in changes])
+        await self.refresh_states()
+        if changes:
+            self.new_listings.set()
+
+    async def checked(self, name: str) -> None:
+        """Note that a list was found to be current."""
+        await asyncio.to_thread(self.store.checked, self.states[name].number, self.clock())
+        self.problems.pop(name, None)
+        await self.refresh_states()
+        self.wake_feedback()
+
+    async def put_in_bank(self, changes: Sequence[tuple[int, Listing | None, Listing]]) -> None:
+        """Put changes into the bank; large ones beside the event loop."""
+        if len(changes) > _SEARCH_BATCH:
+            await asyncio.to_thread(self.bank.replace, changes)
+        else:
+            self.bank.replace(changes)
+        self.metrics.bank_rows.set(len(self.bank))
+
+    async def refresh_states(self) -> None:
+        """Learn where the lists stand."""
+        states = await asyncio.to_thread(self.store.lists)
+        self.states = {each.name: each for each in states if each.name in self.lists}
+        for each in self.states.values():
+            self.metrics.list_size.labels(each.name).set(each.size)
+            if each.checked_at is not None:
+                self.metrics.list_checked.labels(each.name).set(each.checked_at.timestamp())
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the bank is filled and every list was fetched at least once."""
+        return self.loaded and all(each.checked_at is not None for each in self.states.values())
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether any enabled list is out of date."""
+        return any(each.stale for each in self.health() if each.enabled)
+
+    def health(self) -> tuple[ListHealth, ...]:
+        """All lists that are followed."""
+        now = self.clock()
+        found = []
+        for name, settings in self.lists.items():
+            state = self.states.get(name)
+            checked_at = state.checked_at if state else None
+            age = (now - checked_at).total_seconds() if checked_at else float("inf")
+            found.append(
+                ListHealth(
+                    name,
+                    self.loaded and checked_at is not None,
+                    age > settings.stale_after_seconds and settings.source != "local",
+                    settings.enabled,
+                    settings.shadow,
+                    state.size if state else 0,
+                    checked_at,
+                    self.problems.get(name, ""),
+                )
+            )
+        return tuple(found)

@@ -1,0 +1,114 @@
+"""Uploads to fingerprints, in confined processes, never on the event loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from unspread.errors import TransportError
+from unspread.fingerprint import MediaScan, scan_media
+from unspread.fingerprint.confined import Confined
+from unspread.model import Kind, Media
+from unspread.platform_kit.bank import Probe
+
+
+class BusyError(TransportError):
+    """All workers and places in the queue are taken: retry later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan asks the bank, and what it may say about the media."""
+
+    media: Media
+    probes: tuple[Probe, ...]
+    quality: int | None
+    """PDQ's, of the whole picture or the best frame."""
+    notes: tuple[str, ...]
+    """`low_quality`: only digests are compared. And those of the fingerprinter."""
+
+
+Fingerprinter = Callable[[bytes | Path], Awaitable[Scanned]]
+"""Media, as bytes or as a file, to fingerprints; raises UnreadableMediaError."""
+
+
+class Scanner:
+    """Lets so many uploads in, and turns the others away at once."""
+
+    def __init__(self, fingerprint: Fingerprinter, places: int) -> None:
+        """At most `places` uploads are in work or waiting."""
+        self._fingerprint = fingerprint
+        self._places = places
+        self._taken = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the next upload would be turned away."""
+        return self._taken >= self._places
+
+    async def scan(self, media: bytes | Path) -> Scanned:
+        """The fingerprints of one upload.
+
+        Raises:
+            BusyError: if there is no place.
+            UnreadableMediaError: if it is neither picture nor video, or damaged.
+        """
+        if self.is_busy:
+            raise BusyError("all scan workers are busy")
+        self._taken += 1
+        try:
+            return await self._fingerprint(media)
+        finally:
+            self._taken -= 1
+
+
+VARIANTS: Final = (
+    "original",
+    "mirrored",
+    "turned_180",
+    "flipped",
+    "transposed",
+    "turned_90",
+    "transversed",
+    "turned_270",
+)
+"""Names of `unspread.fingerprint.pdq.ORIENTATIONS`, in order: which turn of the upload matched."""
+
+
+def scanned(scan: MediaScan, min_quality: int) -> Scanned:
+    """A scan's probes that are worth looking up, and its digests."""
+    rows = [scan.probe_bytes[at : at + 32] for at in range(0, len(scan.probe_bytes), 32)]
+    probes = []
+    for at, (row, quality, frame) in enumerate(
+        zip(rows, scan.qualities, scan.frame_of_probe, strict=True)
+    ):
+        if quality < min_quality:
+            continue
+        variant = VARIANTS[at % len(VARIANTS)]
+        if scan.media is Media.IMAGE and at >= len(VARIANTS):
+            variant = "trimmed" if variant == "original" else f"trimmed_{variant}"
+        seconds = scan.seconds_of_frame[frame] if scan.media is Media.VIDEO else None
+        probes.append(Probe(Kind.PDQ, row, variant, seconds))
+    probes.extend(Probe(each.kind, each.value) for each in scan.digests)
+    quality = max(scan.qualities, default=0)
+    notes = scan.notes if quality >= min_quality else (*scan.notes, "low_quality")
+    return Scanned(scan.media, tuple(probes), quality, notes)
+
+
+def confined_fingerprinter(pool: Confined, min_quality: int) -> Fingerprinter:
+    """Fingerprints made in the confined worker processes of a pool."""
+
+    async def fingerprint(media: bytes | Path) -> Scanned:
+        return scanned(await pool.scan_async(media), min_quality)
+
+    return fingerprint
+
+
+def thread_fingerprinter(min_quality: int) -> Fingerprinter:
+    """Fingerprints made in a thread of this process: for tests alone."""
+
+    async def fingerprint(media: bytes | Path) -> Scanned:
+        return scanned(await asyncio.to_thread(scan_media, media), min_quality)
+
+    return fingerprint

@@ -1,0 +1,197 @@
+"""From a listing to a refusal, from a refusal to the person's status, and back."""
+
+import pytest
+
+from tests.unit.platform_kit.conftest import HOLDING, Platform
+from unspread.model import Level
+from unspread.testing.samples import encoded, landscape
+
+
+def picture(seed: int, **options: object) -> bytes:
+    return encoded(landscape(seed, 480, 360), "JPEG", quality=90, **options)
+
+
+def altered(seed: int) -> bytes:
+    return encoded(landscape(seed, 480, 360).resize((240, 180)), "WEBP", quality=60)
+
+
+def test_a_protected_picture_is_refused_and_another_accepted(platform, clearinghouse):
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+
+    refused, accepted = platform.scan(altered(1)), platform.scan(picture(2))
+
+    assert (refused.decision, refused.accepted, refused.match.listing_id) == (
+        "refuse",
+        False,
+        listing_id,
+    )
+    assert 0 <= refused.match.distance_bits <= 31
+    assert (accepted.decision, accepted.accepted, accepted.matches) == ("accept", True, ())
+
+
+def test_an_unverified_listing_only_holds_by_default(tmp_path, clearinghouse):
+    platform = Platform(tmp_path, clearinghouse, {})
+    clearinghouse.protect(picture(1))
+    platform.sync()
+
+    assert platform.scan(altered(1)).decision == "hold"
+    platform.close()
+
+
+def test_a_picture_posted_earlier_is_taken_down(platform, clearinghouse):
+    platform.sync()
+    assert platform.scan(altered(1), "post-1").decision == "accept"
+    platform.scan(picture(2), "post-2")
+
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+
+    assert platform.actions() == [("remove", "post-1", listing_id)]
+
+
+def test_a_withdrawn_picture_is_accepted_again_and_its_fingerprints_are_gone(
+    platform, clearinghouse
+):
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+    value = platform.kit.store.listing(0, listing_id).fingerprints[0].value
+
+    clearinghouse.take_back(listing_id)
+    platform.sync()
+
+    assert platform.scan(altered(1)).decision == "accept"
+    assert len(platform.kit.bank) == 0
+    assert platform.kit.store.listing(0, listing_id).fingerprints == ()
+    platform.close()
+    for file in platform.data.iterdir():
+        assert not file.is_file() or value not in file.read_bytes()
+
+
+def test_what_was_held_is_released_when_the_listing_is_withdrawn(tmp_path, clearinghouse):
+    platform = Platform(tmp_path, clearinghouse, {"unspread": HOLDING})
+    platform.sync()
+    platform.scan(altered(1), "post-1")
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+    assert platform.actions() == [("hold", "post-1", listing_id)]
+    platform.carry_out()
+
+    clearinghouse.take_back(listing_id)
+    platform.sync()
+
+    assert platform.actions() == [("release", "post-1", listing_id)]
+    assert platform.kit.store.held() == ()
+    platform.close()
+
+
+def test_a_removal_that_was_not_yet_done_is_called_off_by_a_withdrawal(platform, clearinghouse):
+    platform.sync()
+    platform.scan(altered(1), "post-1")
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+
+    clearinghouse.take_back(listing_id)
+    platform.sync()
+
+    assert platform.actions() == []
+
+
+def test_held_content_is_removed_once_the_listing_is_confirmed(tmp_path, clearinghouse):
+    platform = Platform(tmp_path, clearinghouse, {"unspread": HOLDING})
+    platform.sync()
+    platform.scan(altered(1), "post-1")
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+    platform.carry_out()
+
+    clearinghouse.confirm(listing_id)
+    clearinghouse.publish()
+    platform.sync()
+
+    assert platform.actions() == [("remove", "post-1", listing_id)]
+    platform.close()
+
+
+def test_the_person_hears_what_was_received_found_removed_and_refused(platform, clearinghouse):
+    platform.sync()
+    platform.scan(altered(1), "post-1")
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+    platform.carry_out()
+    platform.scan(altered(1))
+    platform.scan(picture(1))
+    platform.send_feedback()
+
+    said = sorted(
+        (each.kind, each.listing_id, each.count) for each in clearinghouse.feedback.values()
+    )
+    assert said == [
+        ("blocked", listing_id, 1),
+        ("found", listing_id, 1),
+        ("removed", listing_id, 1),
+    ]
+    assert [each.size for each in clearinghouse.acknowledged] == [len(clearinghouse.rows)]
+
+    platform.send_feedback()
+    assert len(clearinghouse.feedback) == 3
+    assert len(clearinghouse.acknowledged) == 1
+
+
+def test_feedback_waits_for_a_clearinghouse_that_is_away(platform, clearinghouse):
+    clearinghouse.protect(picture(1))
+    platform.sync()
+    platform.scan(picture(1))
+    clearinghouse.is_reachable = False
+    with pytest.raises(Exception, match="does not answer"):
+        platform.send_feedback()
+
+    clearinghouse.is_reachable = True
+    again = platform.restarted()
+    again.send_feedback()
+
+    assert [each.kind for each in clearinghouse.feedback.values()] == ["blocked"]
+    again.close()
+
+
+def test_a_restart_keeps_the_list_the_place_in_it_and_the_catalogue(platform, clearinghouse):
+    clearinghouse.protect(picture(1))
+    platform.sync()
+    platform.scan(picture(2), "post-2")
+    again = platform.restarted()
+    clearinghouse.requests.clear()
+
+    assert again.scan(altered(1)).decision == "refuse"
+    listing_id = clearinghouse.protect(picture(2))
+    again.sync()
+    assert again.actions() == [("remove", "post-2", listing_id)]
+    again.close()
+
+
+def test_a_level_change_changes_what_is_done(tmp_path, clearinghouse):
+    platform = Platform(tmp_path, clearinghouse, {"unspread": HOLDING})
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+    assert platform.scan(altered(1)).decision == "hold"
+
+    clearinghouse.confirm(listing_id)
+    clearinghouse.publish()
+    platform.sync()
+
+    answer = platform.scan(altered(1))
+    assert (answer.decision, answer.match.level) == ("refuse", Level.CONFIRMED)
+    platform.close()
+
+
+def test_a_list_that_does_not_hold_is_not_taken_and_the_old_one_stays(platform, clearinghouse):
+    clearinghouse.protect(picture(1))
+    platform.sync()
+    path = "feed/board/latest"
+    good = clearinghouse.public.get(path)
+    clearinghouse.public.put(path, good.replace(b"\n", b"\n ", 1))
+
+    with pytest.raises(Exception, match=r".") as caught:
+        platform.sync()
+
+    assert type(caught.value).__mro__[1].__name__ in {"TrustError", "InputError"}
+    assert platform.scan(altered(1)).decision == "refuse"
