@@ -11,16 +11,18 @@ from urllib.parse import unquote, urlsplit
 
 import django
 from django.conf import settings as django_settings
-from django.db import connections
+from django.core.management import call_command
+from django.db import DatabaseError, connections
 
+from unspread.clearinghouse.database import DatabaseUnavailableError
 from unspread.clearinghouse.settings import Settings
 
-_PAGES: Final = "unspread.clearinghouse.pages"
+PAGES: Final = "unspread.clearinghouse.pages"
 
 
 def has_pages() -> bool:
     """Whether the person's pages are part of this installation."""
-    return importlib.util.find_spec(_PAGES) is not None
+    return importlib.util.find_spec(PAGES) is not None
 
 
 def database(settings: Settings) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def django_values(settings: Settings, secret_key: str) -> dict[str, Any]:
         "INSTALLED_APPS": [
             "django.contrib.sessions",
             "unspread.clearinghouse",
-            *([_PAGES] if pages else []),
+            *([PAGES] if pages else []),
         ],
         # No session or cookie is made for a person: staff pages alone open one.
         "MIDDLEWARE": [
@@ -102,22 +104,40 @@ def django_values(settings: Settings, secret_key: str) -> dict[str, Any]:
 
 def _pages_values() -> Mapping[str, Any]:
     """What the pages ask for (languages, middleware): `pages/django_values.py`, if it is there."""
-    name = f"{_PAGES}.django_values"
+    name = f"{PAGES}.django_values"
     if importlib.util.find_spec(name) is None:
         return {}
     values: Mapping[str, Any] = importlib.import_module(name).VALUES
     return values
 
 
-def compose(settings: Settings, secret_key: str) -> None:
-    """Set Django up for this clearinghouse; a second call turns the process to another one."""
+def compose(settings: Settings, secret_key: str, services: Mapping[str, Any]) -> None:
+    """Set Django up for this clearinghouse; a second call turns the process to another one.
+
+    `services` are further settings, through which views reach what runs.
+    """
+    values = {**django_values(settings, secret_key), **services}
     if not django_settings.configured:
-        django_settings.configure(**django_values(settings, secret_key))
+        django_settings.configure(**values)
         django.setup()
         return
     # Only tests serve one clearinghouse after another in a process.
     connections.close_all()
-    for name, value in django_values(settings, secret_key).items():
+    for name, value in values.items():
         setattr(django_settings, name, value)
     fresh = type(connections)({"default": database(settings)})
     connections.__dict__.update(fresh.__dict__)
+
+
+def migrate() -> None:
+    """Bring the composed database to this version's schema.
+
+    Raises:
+        DatabaseUnavailableError: if it does not answer.
+    """
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except DatabaseError as error:
+        raise DatabaseUnavailableError("the database cannot be brought up to date") from error
+    finally:
+        connections.close_all()

@@ -40,29 +40,61 @@ class Item(models.Model):
     fingerprints = models.BinaryField()
     """As `store.pack` writes them."""
     withdrawal_signature = models.BinaryField(max_length=64, default=b"")
-    stamp = models.BigIntegerField(default=0, db_index=True)
-    """Commit order of the last change, strictly increasing over the table; 0: never published."""
-    stamped_at = models.BigIntegerField(default=0)
-    """Strictly increasing seconds of that change, never back-dated."""
+    listed_at = models.BigIntegerField(default=0)
+    """Second of its arrival: the hour that its ADD entry shows."""
+    revision = models.BigIntegerField(default=0)
+    """Position of its newest log entry + 1: strictly increasing in commit order; 0: none yet."""
+    changed_at = models.BigIntegerField(default=0)
+    """Second of that entry's commit; never decreases as `revision` grows."""
+    suspended_because = models.CharField(max_length=24, default="")
+    """Word of `rules.SuspendedBecause`."""
+    vouched_by = models.CharField(max_length=40, default="")
+    """The helpline that vouches."""
+    erased = models.BooleanField(default=False)
 
     class Meta:
         db_table = "item"
-        indexes = (models.Index(fields=["state", "level"], name="item_by_state"),)
+        indexes = (
+            models.Index(fields=["state", "level"], name="item_by_state"),
+            models.Index(fields=["changed_at", "revision"], name="item_by_change"),
+        )
 
 
 class LogEntry(models.Model):
-    """One leaf of the log, fixed before anything is published."""
+    """One entry of the log, at its position once and for all; only erasure changes the payload."""
 
     position = models.BigIntegerField(primary_key=True)
     kind = models.SmallIntegerField()
-    commitment = models.BinaryField(max_length=32)
-    opening = models.BinaryField(null=True)
-    """What the commitment opens to, for platforms; gone once erased."""
-    listing_id = models.BigIntegerField(db_index=True)
+    """Number of `feed.records.EntryKind`."""
+    payload = models.BinaryField()
+    listing_id = models.BigIntegerField(default=-1, db_index=True)
+    """The listing it adds or changes; -1 for other entries."""
     committed_at = models.BigIntegerField()
 
     class Meta:
         db_table = "log_entry"
+
+
+class PendingErasure(models.Model):
+    """An entry whose payload is gone here, and perhaps not yet from published segments."""
+
+    position = models.BigIntegerField(primary_key=True)
+
+    class Meta:
+        db_table = "pending_erasure"
+
+
+class PendingTombstone(models.Model):
+    """A withdrawn listing's values alone, for legacy programmes whose withdrawals must name them;
+    erased after 30 days at most. Written only while such a partner is active."""
+
+    listing_id = models.BigIntegerField(primary_key=True)
+    media = models.CharField(max_length=8)
+    fingerprints = models.BinaryField()
+    erase_at = models.BigIntegerField(db_index=True)
+
+    class Meta:
+        db_table = "pending_tombstone"
 
 
 class Partner(models.Model):
@@ -79,6 +111,7 @@ class Partner(models.Model):
     invitation_expires_at = models.BigIntegerField(default=0)
     signing_key = models.BinaryField(max_length=32, default=b"")
     sealing_key = models.BinaryField(default=b"")
+    """`crypto.OpeningKey.public`."""
     next_signing_key = models.BinaryField(max_length=32, default=b"")
     created_at = models.BigIntegerField()
     last_heard_at = models.BigIntegerField(default=0)
@@ -92,7 +125,7 @@ class PartnerApproval(models.Model):
     """One member of staff's yes to one partner's keys."""
 
     partner = models.ForeignKey(Partner, models.CASCADE)
-    by = models.CharField(max_length=60)
+    given_by = models.CharField(max_length=60)
     keys_digest = models.BinaryField(max_length=32)
     at = models.BigIntegerField()
 
@@ -100,7 +133,7 @@ class PartnerApproval(models.Model):
         db_table = "partner_approval"
         constraints = (
             models.UniqueConstraint(
-                fields=["partner", "by", "keys_digest"], name="one_approval_each"
+                fields=["partner", "given_by", "keys_digest"], name="one_approval_each"
             ),
         )
 
@@ -168,17 +201,6 @@ class DailyCount(models.Model):
     class Meta:
         db_table = "daily_count"
         constraints = (models.UniqueConstraint(fields=["day", "name"], name="one_count_a_day"),)
-
-
-class Published(models.Model):
-    """What the publisher last made public: one row."""
-
-    size = models.BigIntegerField()
-    root = models.BinaryField(max_length=32)
-    at = models.BigIntegerField()
-
-    class Meta:
-        db_table = "published"
 
 
 class AuditEvent(models.Model):

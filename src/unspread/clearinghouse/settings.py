@@ -91,6 +91,11 @@ class Settings:
         return self.data / "public"
 
     @property
+    def private_blobs(self) -> Path:
+        """What the publisher remembers of what it signed."""
+        return self.data / "signed"
+
+    @property
     def sqlite_path(self) -> Path:
         """The embedded database."""
         return self.data / "clearinghouse.sqlite3"

@@ -13,7 +13,7 @@ then nothing has changed: keep matching on the list as it is, and call a person.
         save(reader.state())            # in the same transaction as what was applied
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -609,6 +609,22 @@ def _late(content: bytes) -> tuple[ListingId, list[bytes], bytes]:
     return ListingId(int.from_bytes(content[:8], "big")), proof, content[stop:]
 
 
+def bounded(chunks: Iterable[bytes], max_bytes: int) -> bytes:
+    """The bytes of a response as they arrive, given up once they exceed `max_bytes`.
+
+    Raises:
+        TooLongError: if they do; what is left of the response is not read.
+    """
+    parts: list[bytes] = []
+    length = 0
+    for chunk in chunks:
+        length += len(chunk)
+        if length > max_bytes:
+            raise TooLongError("a file of the feed is longer than it may be")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
 def follow(
     reader: FeedReader,
     fetch: Callable[[Request], bytes],
@@ -616,7 +632,7 @@ def follow(
 ) -> Iterator[list[Event]]:
     """Bring a reader up to date; after each list of events, apply them and save `state()`.
 
-    `fetch` stops reading once a request's `max_bytes` are exceeded and returns what it has.
+    `fetch` reads no more than a request's `max_bytes`, as `bounded` does.
 
     Raises:
         TrustError: as `FeedReader.receive` does.
@@ -646,5 +662,6 @@ __all__ = [
     "TooLongError",
     "WrongContentError",
     "WrongFeedError",
+    "bounded",
     "follow",
 ]

@@ -1,0 +1,245 @@
+"""`unspread clearinghouse …`: run it, look after it, admit partners."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+import click
+import structlog
+
+from unspread.clearinghouse import composition, key_files, partners, store
+from unspread.clearinghouse.database import connect
+from unspread.clearinghouse.settings import DEFAULT_PORT, Settings
+from unspread.errors import InputError, UnspreadError
+
+T = TypeVar("T")
+
+_data = click.option(
+    "--data",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of keys, database and published files.",
+)
+_database = click.option(
+    "--database",
+    default="",
+    envvar="UNSPREAD_DATABASE",
+    help="postgresql://user@host/name; SQLite in the data directory if not given.",
+)
+
+
+@click.group()
+def clearinghouse() -> None:
+    """Run a clearinghouse."""
+
+
+@clearinghouse.command()
+@_data
+@_database
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--url", default="", help="Public address, if another than this host and port.")
+@click.option("--name", default="", help="Of the organisation, as people read it.")
+@click.option("--training", is_flag=True, help="An exercise: the list protects nobody.")
+@click.option("--tick", default=0.25, show_default=True, help="Seconds between publications.")
+@click.option(
+    "--client-address-header", default="", help="Set by the proxy in front, e.g. x-forwarded-for."
+)
+def serve(  # noqa: PLR0917 - click passes them by name
+    data: Path,
+    database: str,
+    host: str,
+    port: int,
+    url: str,
+    name: str,
+    training: bool,
+    tick: float,
+    client_address_header: str,
+) -> None:
+    """Serve people's page, platforms' feed and the staff console."""
+    import uvicorn
+
+    from unspread.clearinghouse.app import application
+    from unspread.clearinghouse.service import Service
+
+    settings = Settings(
+        data=data,
+        url=url.rstrip("/") or f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}",  # noqa: S104 - compared, not bound
+        name=name or ("Training clearinghouse" if training else "A clearinghouse"),
+        database_url=database,
+        training=training,
+        tick_seconds=tick,
+        client_address_header=client_address_header,
+    )
+    _log_as_json()
+    service = Service(settings)
+    app = application(service)
+
+    class Server(uvicorn.Server):
+        """Tells open push connections to end before waiting for connections to end."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            service.stop_soon()
+            super().handle_exit(sig, frame)
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=30,
+            backlog=2048,
+        )
+    )
+    server.run()
+    if service.start_error is not None:
+        raise service.start_error
+    if not server.started:
+        sys.exit(1)
+
+
+def _log_as_json() -> None:
+    """Events as JSON lines on standard error; no library logs requests or values."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+@contextmanager
+def _open(data: Path, database: str) -> Iterator[Settings]:
+    settings = Settings(data=data, database_url=database)
+    key_files.prepare(settings)
+    composition.compose(settings, key_files.django_key(settings), {})
+    composition.migrate()
+    yield settings
+
+
+def _write(settings: Settings, job: Callable[[store.Transaction], T]) -> T:
+    """One transaction beside a server that may be running."""
+    import time
+
+    connection = connect(settings)
+    try:
+        connection.begin()
+        transaction = store.begin(connection, int(time.time()))
+        answer = job(transaction)
+        transaction.finish()
+        connection.commit()
+    except UnspreadError:
+        connection.rollback()
+        raise
+    finally:
+        connection.close()
+    return answer
+
+
+@clearinghouse.command()
+@_data
+@_database
+def migrate(data: Path, database: str) -> None:
+    """Bring the database to this version's schema."""
+    with _open(data, database):
+        click.echo("The database is up to date.")
+
+
+@clearinghouse.group()
+def partner() -> None:
+    """Admit, list and suspend partners."""
+
+
+@partner.command()
+@click.argument("name")
+@_data
+@_database
+@click.option("--role", type=click.Choice(partners.ROLES), default="platform", show_default=True)
+@click.option(
+    "--scope", "scopes", multiple=True, help="feed, feedback, lookup, …; default both first."
+)
+@click.option("--by", default="command line", help="Who invites; stands in the audit trail.")
+def invite(  # noqa: PLR0917 - click passes them by name
+    name: str, data: Path, database: str, role: str, scopes: tuple[str, ...], by: str
+) -> None:
+    """Print an invitation for NAME, good once, for 14 days."""
+    wanted = frozenset(scopes or partners.DEFAULT_SCOPES.split())
+    with _open(data, database) as settings:
+        click.echo(
+            _write(settings, lambda tx: partners.invite(tx, name, role=role, scopes=wanted, by=by))
+        )
+
+
+@partner.command(name="list")
+@_data
+@_database
+def list_partners(data: Path, database: str) -> None:
+    """Every partner: id, state, role, digest of its keys, size applied, name."""
+    with _open(data, database) as settings:
+        connection = connect(settings)
+        for each in partners.partners(connection):
+            words = partners.keys_words(each) if each.signing_key else "-"
+            click.echo(
+                f"{each.partner_id}\t{each.state}\t{each.role}\t{words}\t{each.applied_size}"
+                f"\t{each.name}"
+            )
+        connection.close()
+
+
+@partner.command()
+@click.argument("partner_id")
+@_data
+@_database
+@click.option("--by", "approvers", multiple=True, required=True, help="A member of staff; twice.")
+def approve(partner_id: str, data: Path, database: str, approvers: tuple[str, ...]) -> None:
+    """Approve a partner's keys. It takes part once two members of staff have.
+
+    On the console each signs in with a passkey; whoever can run this command is trusted to name
+    them truly, and the audit trail says that it was the command line.
+    """
+    with _open(data, database) as settings:
+        is_active = False
+        for name in approvers:
+            is_active = _write(settings, partial(partners.approve, partner_id=partner_id, by=name))
+        click.echo("active" if is_active else "one more approval is needed")
+
+
+@partner.command()
+@click.argument("partner_id")
+@_data
+@_database
+@click.option("--by", default="command line")
+@click.option("--reason", required=True)
+def suspend(partner_id: str, data: Path, database: str, by: str, reason: str) -> None:
+    """Stop a partner's feed, feedback and keys at once."""
+    if not reason.strip():
+        raise InputError("say why: the audit trail keeps it")
+    with _open(data, database) as settings:
+        _write(settings, lambda tx: partners.suspend(tx, partner_id, by=by, reason=reason))
+        click.echo("suspended")
+
+
+@partner.command()
+@click.argument("partner_id")
+@_data
+@_database
+@click.option("--by", default="command line")
+def resume(partner_id: str, data: Path, database: str, by: str) -> None:
+    """Let a suspended partner be approved again."""
+    with _open(data, database) as settings:
+        _write(settings, lambda tx: partners.resume(tx, partner_id, by=by))
+        click.echo("waiting for two approvals")

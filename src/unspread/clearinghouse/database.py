@@ -1,0 +1,178 @@
+"""Two databases behind one small surface: SQLite in a file, PostgreSQL by URL.
+
+SQL is written once, with `?` for parameters, from what both understand. The schema is Django's
+(`models`, migrations); the connections are the drivers' own, so that the writer holds one for
+itself and pays nothing for the ORM.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import psycopg
+
+from unspread.clearinghouse.settings import Settings
+from unspread.errors import TransportError
+
+Row = tuple[Any, ...]
+
+
+class DatabaseUnavailableError(TransportError):
+    """The database does not answer."""
+
+
+class Connection(Protocol):
+    """One connection, for one thread at a time."""
+
+    def rows(self, sql: str, *parameters: object) -> list[Row]:
+        """Every row of the answer."""
+
+    def run(self, sql: str, *parameters: object) -> int:
+        """How many rows were changed."""
+
+    def run_many(self, sql: str, parameters: Iterable[Sequence[object]]) -> None:
+        """Run once for each sequence of parameters."""
+
+    def begin(self) -> None:
+        """Start a transaction that may write."""
+
+    def commit(self) -> None:
+        """Return once everything since `begin` survives a crash."""
+
+    def rollback(self) -> None:
+        """Forget everything since `begin`."""
+
+    def exclude_others(self, lock: int) -> None:
+        """Until the transaction ends, no other that says so runs."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Sqlite:
+    """SQLite in WAL mode; commits are on the disk before they return (synchronous=FULL)."""
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        """Open the file, which must exist when `read_only`."""
+        uri = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+        try:
+            self._connection = sqlite3.connect(
+                uri, uri=True, timeout=20, isolation_level=None, check_same_thread=False
+            )
+            if not read_only:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+            for pragma in (
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                # What is deleted is overwritten: a fingerprint must not linger in free pages.
+                "secure_delete=ON",
+                "trusted_schema=OFF",
+                "temp_store=MEMORY",
+                "cache_size=-65536",
+            ):
+                self._connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error as error:
+            raise DatabaseUnavailableError(f"the database cannot be opened: {error}") from error
+
+    def rows(self, sql: str, *parameters: object) -> list[Row]:
+        """Every row of the answer."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def run(self, sql: str, *parameters: object) -> int:
+        """How many rows were changed."""
+        return self._connection.execute(sql, parameters).rowcount
+
+    def run_many(self, sql: str, parameters: Iterable[Sequence[object]]) -> None:
+        """Run once for each sequence of parameters."""
+        self._connection.executemany(sql, parameters)
+
+    def begin(self) -> None:
+        """Start a transaction that may write."""
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Return once everything since `begin` survives a crash."""
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget everything since `begin`."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def exclude_others(self, lock: int) -> None:
+        """Nothing to do: `BEGIN IMMEDIATE` is exclusive among writers."""
+
+    def backup_to(self, path: str) -> None:
+        """Write a consistent copy while others go on reading and writing."""
+        target = sqlite3.connect(path)
+        try:
+            self._connection.backup(target, pages=1024)
+        finally:
+            target.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+
+@lru_cache(maxsize=512)
+def _postgres_sql(sql: str) -> str:
+    return sql.replace("?", "%s")
+
+
+class Postgres:
+    """PostgreSQL through psycopg, with synchronous commit."""
+
+    def __init__(self, url: str) -> None:
+        """Connect."""
+        try:
+            self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+            self._connection.execute("SET synchronous_commit = on")
+        except psycopg.Error as error:
+            raise DatabaseUnavailableError("the database does not answer") from error
+
+    def rows(self, sql: str, *parameters: object) -> list[Row]:
+        """Every row of the answer."""
+        return self._connection.execute(_postgres_sql(sql), parameters).fetchall()
+
+    def run(self, sql: str, *parameters: object) -> int:
+        """How many rows were changed."""
+        return self._connection.execute(_postgres_sql(sql), parameters).rowcount
+
+    def run_many(self, sql: str, parameters: Iterable[Sequence[object]]) -> None:
+        """Run once for each sequence of parameters, in one round trip."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_postgres_sql(sql), parameters)
+
+    def begin(self) -> None:
+        """Start a transaction that may write."""
+        self._connection.execute("BEGIN")
+
+    def commit(self) -> None:
+        """Return once everything since `begin` survives a crash."""
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget everything since `begin`."""
+        if self._connection.info.transaction_status:
+            self._connection.execute("ROLLBACK")
+
+    def exclude_others(self, lock: int) -> None:
+        """Until the transaction ends, no other that says so runs."""
+        self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+
+def connect(settings: Settings, *, read_only: bool = False) -> Sqlite | Postgres:
+    """A new connection to the clearinghouse's database.
+
+    Raises:
+        DatabaseUnavailableError: if there is none.
+    """
+    if settings.database_url:
+        return Postgres(settings.database_url)
+    return Sqlite(str(settings.sqlite_path), read_only=read_only)

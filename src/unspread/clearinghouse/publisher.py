@@ -1,0 +1,144 @@
+"""Makes committed log entries public: one thread, at every tick and soon after every commit."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+import structlog
+
+from unspread.clearinghouse.database import Connection
+from unspread.clearinghouse.partners import Partner, partners
+from unspread.errors import UnspreadError
+from unspread.feed.records import Entry, EntryKind
+from unspread.feed.writer import FeedPartner, FeedWriter
+
+_READ_AT_ONCE: Final = 1024
+
+log = structlog.get_logger()
+
+
+class DatabaseEntries:
+    """The log's entries as the database keeps them, for one thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def size(self) -> int:
+        """How many are committed."""
+        ((size,),) = self._connection.rows("SELECT COALESCE(MAX(position), -1) + 1 FROM log_entry")
+        return int(size)
+
+    def entries(self, start: int, stop: int) -> Iterable[Entry]:
+        """Entries start..stop-1, in order."""
+        for at in range(start, stop, _READ_AT_ONCE):
+            for kind, payload in self._connection.rows(
+                "SELECT kind, payload FROM log_entry WHERE position >= ? AND position < ?"
+                " ORDER BY position",
+                at,
+                min(at + _READ_AT_ONCE, stop),
+            ):
+                yield Entry(EntryKind(kind), bytes(payload))
+
+    def erasures(self) -> set[int]:
+        """Positions that published segments may still hold open."""
+        return {row[0] for row in self._connection.rows("SELECT position FROM pending_erasure")}
+
+    def partners(self) -> list[Partner]:
+        """Those that get a feed."""
+        return [
+            each
+            for each in partners(self._connection)
+            if each.state == "active" and "feed" in each.scopes
+        ]
+
+
+class Publisher:
+    """Calls the feed's writer with what is committed, and says so to whoever waits."""
+
+    def __init__(
+        self,
+        writer: FeedWriter,
+        source: DatabaseEntries,
+        *,
+        tick_seconds: float,
+        clock: Callable[[], float],
+        published: Callable[[int], None],
+        erased: Callable[[set[int]], None],
+    ) -> None:
+        """`published` is called with each new size, `erased` once segments hold positions no more;
+        both on the publisher's thread."""
+        self._writer = writer
+        self._source = source
+        self._tick_seconds = tick_seconds
+        self._clock = clock
+        self._published = published
+        self._erased = erased
+        self._wake = threading.Event()
+        self._stop = False
+        self.failing_since: float | None = None
+        self.last_success: float = 0.0
+        self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
+
+    @property
+    def size(self) -> int:
+        """Entries that are public."""
+        return self._writer.size
+
+    def start(self) -> None:
+        """Publish what is committed, then go on with that until closed."""
+        self._published(self.publish_once())
+        self.last_success = self._clock()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something was committed. From any thread."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Publish what is committed, then stop."""
+        self._stop = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def publish_once(self) -> int:
+        """Publish what is committed now; the size that is public afterwards."""
+        size = self._source.size()
+        erased = self._source.erasures()
+        now = datetime.fromtimestamp(int(self._clock()), UTC)
+        feed_partners = [
+            FeedPartner(each.partner_id, each.sealing_key) for each in self._source.partners()
+        ]
+        self._writer.publish(size, feed_partners, now, erased=erased)
+        if erased:
+            self._erased(erased)
+        return self._writer.size
+
+    def _work(self) -> None:
+        before = self._writer.size
+        while True:
+            self._wake.wait(self._tick_seconds)
+            # Commits come in bursts: what comes within a moment goes out together.
+            self._wake.clear()
+            stopping = self._stop
+            try:
+                size = self.publish_once()
+            except (UnspreadError, OSError, sqlite3.Error, psycopg.Error) as error:
+                # Keep serving what is public; say loudly that it grows old; try again.
+                if self.failing_since is None:
+                    self.failing_since = self._clock()
+                log.error("publishing_failed", error=type(error).__name__)  # noqa: TRY400 - a trace may quote values
+                self._wake.clear()
+                if not stopping:
+                    self._wake.wait(min(5.0, self._tick_seconds * 4))
+            else:
+                self.failing_since = None
+                self.last_success = self._clock()
+                if size != before:
+                    self._published(size)
+                    before = size
+            if stopping:
+                return

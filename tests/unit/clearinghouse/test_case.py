@@ -1,0 +1,123 @@
+"""A person's case, over the real routes."""
+
+from unspread.case_protocol import from_b64, promise_message, to_b64
+from unspread.crypto import Receipt, verify
+from unspread.feed.reader import FeedReader, ListingAdded, ListingChanged
+from unspread.model import State
+from unspread.transparency.policy import trial_policy
+
+from .conftest import Running, admitted, picture, receipt, until
+
+
+def test_a_submitted_picture_is_listed_and_the_promise_holds(clearinghouse: Running) -> None:
+    answer = clearinghouse.submit(receipt(), [picture(1), picture(2)])
+    assert answer.status_code == 201
+    body = answer.json()
+    assert [item["state"] for item in body["items"]] == ["listed", "listed"]
+    about = clearinghouse.get("/v1/about").json()
+    promise = body["promise"]
+    message = promise_message(
+        about["log_origin"],
+        promise["signed_at"],
+        promise["max_merge_seconds"],
+        [item["commitment"] for item in body["items"]],
+    )
+    verify(
+        from_b64(about["log_key"], 32, "log_key"),
+        message,
+        from_b64(promise["signature"], 64, "signature"),
+    )
+
+
+def test_sending_the_same_case_again_gives_the_same_answer(clearinghouse: Running) -> None:
+    first = clearinghouse.submit(receipt(), [picture(1)])
+    again = clearinghouse.submit(receipt(), [picture(1)])
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json()
+
+
+def test_the_same_receipt_with_other_content_is_a_conflict(clearinghouse: Running) -> None:
+    clearinghouse.submit(receipt(), [picture(1)])
+    assert clearinghouse.submit(receipt(), [picture(2)]).status_code == 409
+
+
+def test_a_withdrawn_item_is_erased_in_the_database_and_in_the_feed(
+    clearinghouse: Running,
+) -> None:
+    platform = admitted(clearinghouse)
+    clearinghouse.submit(receipt(), [picture(1)])
+    clearinghouse.until_published(1)
+    assert clearinghouse.withdraw(receipt(), 0).json() == {
+        "items": [{"item_key": to_b64(receipt().item_key(0).public), "state": "withdrawn"}]
+    }
+    assert clearinghouse.status(receipt()).json()["items"][0]["state"] == "withdrawn"
+    read = clearinghouse.service.readers.ask_now
+    assert read(lambda c: c.rows("SELECT fingerprints, salt FROM item")) == [(b"", b"")]
+    value = picture(1).fingerprints[0].value
+    assert all(
+        value not in bytes(payload)
+        for (payload,) in read(lambda c: c.rows("SELECT payload FROM log_entry"))
+    )
+    until(lambda: not read(lambda c: c.rows("SELECT 1 FROM pending_erasure")))
+    events = follow(clearinghouse, platform)
+    assert not [each for each in events if isinstance(each, ListingAdded)]
+    assert [each.state for each in events if isinstance(each, ListingChanged)] == [State.WITHDRAWN]
+
+
+def follow(clearinghouse: Running, platform: object) -> list[object]:
+    """Every event that a platform reads from an empty start."""
+    from datetime import UTC, datetime
+
+    service = clearinghouse.service
+    reader = FeedReader(
+        policy=trial_policy(service.log_origin, service.log_key.public),
+        partner_id=platform.partner_id,  # type: ignore[attr-defined]
+        key=platform.opening_key,  # type: ignore[attr-defined]
+        state=None,
+        item_key_digest_of=lambda _listing_id: None,
+    )
+    reader.begin()
+    events: list[object] = []
+    while (request := reader.next_request()) is not None:
+        answer = clearinghouse.get(f"/{request.path}")
+        assert answer.status_code == 200
+        events += reader.receive(request, answer.content, datetime.now(UTC))
+    return events
+
+
+def test_a_platform_reads_what_was_listed(clearinghouse: Running) -> None:
+    platform = admitted(clearinghouse)
+    clearinghouse.submit(receipt(), [picture(1)])
+    clearinghouse.until_published(1)
+    until(lambda: clearinghouse.get(f"/feed/{platform.partner_id}/latest").status_code == 200)
+    (event,) = follow(clearinghouse, platform)
+    assert isinstance(event, ListingAdded)
+    assert event.listing.fingerprints == picture(1).fingerprints
+
+
+def test_what_a_platform_says_is_the_persons_status(clearinghouse: Running) -> None:
+    platform = admitted(clearinghouse)
+    clearinghouse.submit(receipt(), [picture(1)])
+    clearinghouse.until_published(1)
+    root = "00" * 32
+    assert platform.signed_post(
+        "/v1/acknowledge", f'{{"size": 1, "root": "{root}"}}'.encode()
+    ).is_success
+    told = (
+        b'{"feedback": [{"id": "a", "listing_id": 0, "kind": "removed",'
+        b' "at": "2026-11-23T06:00:00Z"}]}'
+    )
+    assert platform.signed_post("/v1/feedback", told).json() == {"new": 1}
+    assert platform.signed_post("/v1/feedback", told).json() == {"new": 0}
+    (item,) = clearinghouse.status(receipt()).json()["items"]
+    assert item["level"] == "confirmed"
+    (said,) = item["platforms"]
+    assert said["name"] == "Sample board"
+    assert said["removed_at"] == "2026-11-23T06:00:00Z"
+    assert said["received_at"]
+
+
+def test_a_strangers_receipt_opens_nothing(clearinghouse: Running) -> None:
+    clearinghouse.submit(receipt(1), [picture(1)])
+    assert clearinghouse.status(receipt(2)).status_code == 404
+    assert clearinghouse.withdraw(Receipt(b"\x07" * 13), 0).status_code == 404
