@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 _ANSWERS: Final[tuple[tuple[type[UnspreadError], HTTPStatus, str], ...]] = (
     (BodyTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
-    (UnknownCaseError, HTTPStatus.NOT_FOUND, "unknown_case"),
+    (UnknownCaseError, HTTPStatus.NOT_FOUND, "not_found"),
     (UnknownListingError, HTTPStatus.NOT_FOUND, "unknown_listing"),
     (UnknownPartnerError, HTTPStatus.NOT_FOUND, "unknown_partner"),
     (ChallengeError, HTTPStatus.BAD_REQUEST, "challenge"),
@@ -219,8 +219,7 @@ class _Partners:
             "state": known.state,
             "log_origin": service.log_origin,
             "log_key": to_b64(service.log_key.public),
-            "feed": f"{service.settings.url}/feed/{known.partner_id}/",
-            "log": f"{service.settings.url}/log/",
+            "feed": service.settings.url,
             "push": f"{service.settings.url}/feed/push",
         }
         return _json(msgspec.json.encode(answer), 201)

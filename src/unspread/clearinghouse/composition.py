@@ -6,6 +6,7 @@ protocol's routes do not pass through it.
 
 import importlib.util
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -85,7 +86,7 @@ def django_values(settings: Settings, secret_key: str) -> dict[str, Any]:
         "USE_TZ": True,
         "TIME_ZONE": "UTC",
         "USE_I18N": True,
-        "LANGUAGE_CODE": settings.languages[0],
+        "LANGUAGE_CODE": "en",
         "STATIC_URL": "/static/",
         "SESSION_COOKIE_PATH": "/staff/",
         "SESSION_COOKIE_NAME": "staff",
@@ -111,7 +112,9 @@ def _pages_values() -> Mapping[str, Any]:
     return values
 
 
-def compose(settings: Settings, secret_key: str, services: Mapping[str, Any]) -> None:
+def compose(
+    settings: Settings, secret_key: str, services: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Set Django up for this clearinghouse; a second call turns the process to another one.
 
     `services` are further settings, through which views reach what runs.

@@ -24,9 +24,19 @@ def django_values(service: "Service") -> dict[str, Any]:
         "UNSPREAD_PAGES": pages.PageServices(
             about=service.about,
             challenge=lambda: service.proof_of_work().decode(),
-            branding=pages.Branding(name=service.settings.name),
+            branding=pages.Branding(
+                name=service.settings.name, languages=service.settings.languages
+            ),
         )
     }
+
+
+def languages(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The languages of the pages."""
+    if chosen or not has_pages():
+        return chosen or ("en",)
+    translated: tuple[str, ...] = _pages("languages").translated()
+    return translated
 
 
 def answer_page(outcome: str) -> str:

@@ -39,7 +39,7 @@ from unspread.case_protocol import (
     promise_message,
     to_b64,
 )
-from unspread.clearinghouse import key_files, partners, reading, store
+from unspread.clearinghouse import key_files, pages_bridge, partners, reading, store
 from unspread.clearinghouse.database import Connection, connect
 from unspread.clearinghouse.gate import (
     Challenges,
@@ -178,6 +178,7 @@ class Service:
         )
         self.readers = _Readers(settings)
         self.subscribers = Subscribers()
+        self._languages = pages_bridge.languages(settings.languages)
         self._writing_since = 0
         self.stopping = False
         self.start_error: UnspreadError | None = None
@@ -281,7 +282,7 @@ class Service:
             training=self.settings.training,
             log_key=to_b64(self.log_key.public),
             limits=Limits(),
-            languages=list(self.settings.languages),
+            languages=list(self._languages),
             platforms=[
                 PlatformHeard(
                     each.name,

@@ -1,6 +1,6 @@
 """The clearinghouse's settings: one frozen value, made once by the command, passed in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -55,8 +55,8 @@ class Settings:
     max_waiting_writes: int = 4000
     """With more writes in the queue than this, answers are 503 at once."""
 
-    languages: tuple[str, ...] = field(default=("en",))
-    """Of the pages, first the one shown when nothing else fits."""
+    languages: tuple[str, ...] = ()
+    """Of the pages, in this order; empty: all that the package has."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
