@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -16,6 +17,7 @@ from unspread.fingerprint import fingerprint_image
 pytestmark = pytest.mark.journey
 
 SECONDS = 1000
+VECTORS = Path(__file__).parents[2] / "vectors"
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +223,53 @@ def test_leaving_goes_on_to_a_neutral_page_and_back_does_not_return(
     assert stand.url not in page.url
     leaving = httpx.get(f"{stand.url}/leave")
     assert leaving.headers["clear-site-data"] == '"cache", "storage"'
+
+
+def test_everything_up_to_sending_works_without_a_network(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    page.get_by_label("I am not sure").check()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("I want to be sure that nothing is sent").click()
+    expect(page.get_by_text("All is loaded.")).to_be_visible(timeout=60 * SECONDS)
+    page.context.set_offline(True)
+    heic = (VECTORS / "pictures/photo.heic").read_bytes()
+    video = (VECTORS / "videos/h264.mp4").read_bytes()
+    page.locator("#files").set_input_files(
+        [
+            {"name": name, "mimeType": "", "buffer": file}
+            for name, file in [("a", encoded(picture(7))), ("b", heic), ("c", video)]
+        ]
+    )
+    expect(page.get_by_text("Everything is ready.")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("There is no internet")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("heading", name="It is sent")).to_be_visible()
+
+
+def test_a_stopped_video_can_be_tried_again(open_page: Callable[..., Page], stand: Stand) -> None:
+    page = open_page("/en/begin")
+    video = (VECTORS / "videos/h264.mp4").read_bytes()
+    page.get_by_label("I am not sure").check()
+    page.get_by_role("button", name="Next").click()
+    page.evaluate(STOP_AS_SOON_AS_IT_IS_READ)
+    page.locator("#files").set_input_files(
+        {"name": "a.mp4", "mimeType": "video/mp4", "buffer": video}
+    )
+    expect(page.locator("#chosen")).to_contain_text("stopped")
+    page.get_by_role("button", name="Try again: File 1").click()
+    expect(page.get_by_text("Everything is ready.")).to_be_visible(timeout=30 * SECONDS)
+
+
+STOP_AS_SOON_AS_IT_IS_READ = """() => {
+    const list = document.getElementById('chosen');
+    const observer = new MutationObserver(() => {
+        const stop = list.querySelector('button[aria-label^="Stop"]');
+        if (stop) { observer.disconnect(); stop.click(); }
+    });
+    observer.observe(list, { childList: true, subtree: true });
+}"""

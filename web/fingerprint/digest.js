@@ -7,10 +7,10 @@ const SLICE_BYTES = 4 * 1024 * 1024;
 
 /**
  * @param {Blob} file
- * @param {(share: number) => void} onProgress share read so far, 0..1
+ * @param {import('./media.js').Watch} watch
  * @returns {Promise<import('./media.js').Fingerprint[]>}
  */
-export async function digests(file, onProgress) {
+export async function digests(file, watch) {
   const sha = sha256.create();
   const md = md5.create();
   for (let at = 0; at < file.size; at += SLICE_BYTES) {
@@ -23,7 +23,7 @@ export async function digests(file, onProgress) {
     }
     sha.update(slice);
     md.update(slice);
-    onProgress(Math.min(1, (at + SLICE_BYTES) / file.size));
+    watch.progress((at + SLICE_BYTES) / file.size);
   }
   return [
     { kind: 'sha256', value: toHex(sha.digest()) },

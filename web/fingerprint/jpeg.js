@@ -10,7 +10,14 @@ let loading;
 export async function decodeJpeg(file) {
   loading ??= jpegModule({ noInitialRun: true, wasmBinary: jpegWasm });
   const codec = await loading;
-  const image = codec.decode(await file.arrayBuffer(), true);
+  const bytes = await file.arrayBuffer();
+  let image;
+  try {
+    image = codec.decode(bytes, true);
+  } catch {
+    // Colours of printers (CMYK), which this decoder does not convert.
+    throw new UnreadableMediaError('no_decoder');
+  }
   if (!image) throw new UnreadableMediaError('damaged');
   return { rgba: image.data, width: image.width, height: image.height };
 }

@@ -11,6 +11,37 @@ export class UnreadableMediaError extends Error {
   }
 }
 
+/** The person stopped it. */
+export class StoppedError extends Error {}
+
+/** How a long piece of work is watched and stopped from outside. */
+export class Watch {
+  /** @param {(share: number) => void} report share done, 0..1 */
+  constructor(report) {
+    this.report = report;
+    this.isStopped = false;
+  }
+
+  /**
+   * @param {number} share
+   * @throws {StoppedError}
+   */
+  progress(share) {
+    if (this.isStopped) throw new StoppedError();
+    this.report(Math.min(1, share));
+  }
+
+  /**
+   * One part of the work, itself reporting 0..1.
+   * @param {number} from
+   * @param {number} to
+   * @returns {Watch}
+   */
+  part(from, to) {
+    return new Watch((share) => this.progress(from + (to - from) * share));
+  }
+}
+
 /**
  * @typedef {'empty' | 'not_media' | 'damaged' | 'too_large' | 'too_small' | 'no_decoder'
  *   | 'pixels_hidden' | 'too_old' | 'not_readable'} Reason

@@ -26,9 +26,25 @@ export const MIN_SIDE_PIXELS = 5;
 
 /**
  * @param {number} length pixels along one side, 1..
+ * @param {boolean} mirrored of the line read backwards, samples in reverse
  * @returns {Tents}
  */
-export function tents(length) {
+export function tents(length, mirrored = false) {
+  const made = forwardTents(length);
+  if (!mirrored) return made;
+  return {
+    start: made.end.map((end) => length - end).reverse(),
+    end: made.start.map((start) => length - start).reverse(),
+    at: made.at.map((at, sample) => made.weight.length - at - (made.end[sample] - made.start[sample])).reverse(),
+    weight: made.weight.toReversed(),
+  };
+}
+
+/**
+ * @param {number} length
+ * @returns {Tents}
+ */
+function forwardTents(length) {
   const full = Math.floor((length + 2 * SIDE - 1) / (2 * SIDE));
   const right = Math.floor((full + 2) / 2) - 1;
   const left = full - right - 1;
@@ -56,19 +72,29 @@ export function tents(length) {
   return { start, end, at, weight: Float64Array.from(weight) };
 }
 
+/**
+ * How stored pixels become upright ones: flip rows, flip columns, then transpose.
+ * @typedef {{flipsRows: boolean, flipsColumns: boolean, transposes: boolean}} Orientation
+ */
+
+/** @type {Orientation} */
+export const UPRIGHT = { flipsRows: false, flipsColumns: false, transposes: false };
+
 /** Takes the rows of one picture from top to bottom and answers its 64x64 sampled luma. */
 export class LumaSampler {
   /**
    * @param {number} width in pixels, at least MIN_SIDE_PIXELS
    * @param {number} height in pixels, at least MIN_SIDE_PIXELS
+   * @param {Orientation} orientation mirrored tents give the matrix of the mirrored picture exactly
    */
-  constructor(width, height) {
+  constructor(width, height, orientation = UPRIGHT) {
     this.width = width;
     this.height = height;
+    this.orientation = orientation;
     this.nextRow = 0;
-    this.across = tents(width);
-    this.down = tents(height);
-    /** @type {Float64Array} row-major 64x64 */
+    this.across = tents(width, orientation.flipsColumns);
+    this.down = tents(height, orientation.flipsRows);
+    /** @type {Float64Array} row-major 64x64, as stored: samples of flipped sides in reverse */
     this.sampled = new Float64Array(SIDE * SIDE);
     this.luma = new Float64Array(width);
     this.row = new Float64Array(SIDE);
@@ -102,6 +128,30 @@ export class LumaSampler {
       if (this.isNeeded()) this.addLuma(plane, offset + row * stride);
       this.nextRow++;
     }
+  }
+
+  /** Makes ready for the next picture of the same size and orientation. */
+  restart() {
+    this.nextRow = 0;
+    this.first = 0;
+    this.sampled.fill(0);
+  }
+
+  /**
+   * The 64x64 matrix of the upright picture.
+   * @param {number} [scale] of the luma
+   */
+  upright(scale = 1) {
+    const { flipsRows, flipsColumns, transposes } = this.orientation;
+    const matrix = new Float64Array(SIDE * SIDE);
+    for (let row = 0; row < SIDE; row++) {
+      for (let column = 0; column < SIDE; column++) {
+        const i = flipsRows ? SIDE - 1 - row : row;
+        const j = flipsColumns ? SIDE - 1 - column : column;
+        matrix[transposes ? j * SIDE + i : i * SIDE + j] = this.sampled[row * SIDE + column] * scale;
+      }
+    }
+    return matrix;
   }
 
   /** Whether any sample looks at the next row; in tall pictures many rows are skipped. */

@@ -28,7 +28,7 @@ export async function pictureFingerprints(file, format, decoders) {
   const { blob, pixels } = await withoutProfile(file, format);
   checkPixels(pixels);
   const sampler = await sample(blob, format, decoders);
-  const { hash, quality } = pdqOf(sampler.sampled);
+  const { hash, quality } = pdqOf(sampler.upright());
   return [{ kind: 'pdq', value: toHex(hash), part: 'whole', quality }];
 }
 

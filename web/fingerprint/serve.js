@@ -1,15 +1,20 @@
-/** One file in, its fingerprints out; progress in between. */
+/** One file in, its fingerprints out; progress in between, and a way to stop. */
 
 import { digests } from './digest.js';
-import { kindOf, UnreadableMediaError } from './media.js';
+import { kindOf, StoppedError, UnreadableMediaError, Watch } from './media.js';
 import { pictureFingerprints } from './picture.js';
 
 /**
- * @typedef {{file: Blob}} Request
+ * @typedef {{file: Blob} | 'stop' | 'prepare'} Request
  * @typedef {{type: 'progress', share: number}
  *   | {type: 'done', result: import('./media.js').MediaFingerprint}
- *   | {type: 'refused', reason: import('./media.js').Reason}} Answer
+ *   | {type: 'refused', reason: import('./media.js').Reason}
+ *   | {type: 'stopped'}
+ *   | {type: 'prepared'}} Answer
  */
+
+/** @type {Watch | null} */
+let current = null;
 
 /** @param {import('./picture.js').Decoders} decoders */
 export function serve(decoders) {
@@ -20,13 +25,33 @@ export function serve(decoders) {
     });
   });
   self.addEventListener('message', async (/** @type {MessageEvent<Request>} */ event) => {
-    try {
-      answer({ type: 'done', result: await fingerprint(event.data.file, decoders) });
-    } catch (error) {
-      if (!(error instanceof UnreadableMediaError)) throw error;
-      answer({ type: 'refused', reason: error.code });
+    if (event.data === 'stop') {
+      if (current !== null) current.isStopped = true;
+    } else if (event.data === 'prepare') {
+      // So that nothing is left to load once the network is gone.
+      await import('./video.js');
+      answer({ type: 'prepared' });
+    } else {
+      await work(event.data.file, decoders);
     }
   });
+}
+
+/**
+ * @param {Blob} file
+ * @param {import('./picture.js').Decoders} decoders
+ */
+async function work(file, decoders) {
+  current = new Watch((share) => answer({ type: 'progress', share }));
+  try {
+    answer({ type: 'done', result: await fingerprint(file, decoders, current) });
+  } catch (error) {
+    if (error instanceof StoppedError) answer({ type: 'stopped' });
+    else if (error instanceof UnreadableMediaError) answer({ type: 'refused', reason: error.code });
+    else throw error;
+  } finally {
+    current = null;
+  }
 }
 
 /** @param {Answer} message */
@@ -37,15 +62,15 @@ function answer(message) {
 /**
  * @param {Blob} file
  * @param {import('./picture.js').Decoders} decoders
+ * @param {Watch} watch
  * @returns {Promise<import('./media.js').MediaFingerprint>}
  */
-async function fingerprint(file, decoders) {
+async function fingerprint(file, decoders, watch) {
   const kind = await kindOf(file);
   if (kind.media === 'image') {
     const pdq = await pictureFingerprints(file, kind.format, decoders);
-    const digest = await digests(file, (share) => answer({ type: 'progress', share }));
-    return { media: 'image', fingerprints: [...pdq, ...digest], notes: [] };
+    return { media: 'image', fingerprints: [...pdq, ...(await digests(file, watch))], notes: [] };
   }
   const { videoFingerprints } = await import('./video.js');
-  return videoFingerprints(file, (share) => answer({ type: 'progress', share }));
+  return videoFingerprints(file, watch);
 }

@@ -1,12 +1,282 @@
-/** Fingerprints of a video. */
+/**
+ * Fingerprints of a video: SHA-256 and MD5 of the file, and PDQ of every frame's decoded luma.
+ *
+ * Luma is what the decoder's specification fixes to the bit, so that every browser and platform
+ * agrees; colours would depend on who converts them. Files of gigabytes are read in slices.
+ */
 
+import { BlobSource, EncodedPacketSink, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } from '../vendor/mediabunny.js';
+import { Dense } from './dense.js';
 import { digests } from './digest.js';
+import { StoppedError, toHex, UnreadableMediaError } from './media.js';
+import { LumaSampler, MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
+
+/**
+ * @typedef {import('./media.js').Watch} Watch
+ * @typedef {import('./pdq.js').Orientation} Orientation
+ * @typedef {import('mediabunny').VideoSample} Sample
+ * @typedef {import('mediabunny').InputVideoTrack} Track
+ * @typedef {{left: number, top: number, right: number, bottom: number}} Content in stored pixels
+ * @typedef {{bytes: Uint8Array, offset: number, stride: number, width: number, height: number}} Plane
+ */
+
+const BAR_SAMPLES = 8;
+const BAR_LUMA = 40;
+const MIN_BAR = 1 / 50;
+const MIN_LEFT = 1 / 4;
+
+/** Luma of limited range is 16..235 (ITU-R BT.601, 2.5.1). */
+const LIMITED_TO_FULL = 255 / 219;
+
+/** Of the work; reading for digests is cheap beside decoding. */
+const DIGEST_SHARE = 0.1;
+const REPORT_EVERY_FRAMES = 10;
 
 /**
  * @param {Blob} file
- * @param {(share: number) => void} onProgress
+ * @param {Watch} watch
  * @returns {Promise<import('./media.js').MediaFingerprint>}
  */
-export async function videoFingerprints(file, onProgress) {
-  return { media: 'video', fingerprints: await digests(file, onProgress), notes: ['no_decoder'] };
+export async function videoFingerprints(file, watch) {
+  const input = new Input({ source: new BlobSource(file), formats: [MP4, QTFF, WEBM, MATROSKA] });
+  try {
+    const track = await firstTrack(input);
+    if (typeof VideoDecoder === 'undefined' || !(await track.canDecode())) {
+      return { media: 'video', fingerprints: await digests(file, watch), notes: ['no_decoder'] };
+    }
+    const dense = await frames(input, track, watch.part(DIGEST_SHARE, 1));
+    const digest = await digests(file, watch.part(0, DIGEST_SHARE));
+    const pdq = dense.result().map(
+      ({ hash, quality }) =>
+        /** @type {import('./media.js').Fingerprint} */ ({
+          kind: 'pdq',
+          value: toHex(hash),
+          part: 'frame',
+          quality,
+        }),
+    );
+    const notes = dense.isCapped() ? ['frames_capped'] : [];
+    return { media: 'video', fingerprints: [...pdq, ...digest], notes };
+  } catch (error) {
+    if (error instanceof UnreadableMediaError || error instanceof StoppedError) throw error;
+    // What the container reader and the decoder throw differs from browser to browser.
+    throw new UnreadableMediaError('damaged');
+  } finally {
+    input.dispose();
+  }
+}
+
+/** @param {Input} input */
+async function firstTrack(input) {
+  let track;
+  try {
+    track = await input.getPrimaryVideoTrack();
+  } catch {
+    throw new UnreadableMediaError('damaged');
+  }
+  if (track === null) throw new UnreadableMediaError('not_media');
+  return track;
+}
+
+/**
+ * @param {Input} input
+ * @param {Track} track
+ * @param {Watch} watch
+ */
+async function frames(input, track, watch) {
+  const duration = await input.computeDuration();
+  const sink = new VideoSampleSink(track);
+  const content = await contentWithoutBars(track, sink, duration);
+  const dense = new Dense();
+  /** @type {LumaSampler | null} */
+  let sampler = null;
+  const reader = new PlaneReader();
+  let first = NaN;
+  let last = 0;
+  let seen = 0;
+  for await (const sample of sink.samples(-Infinity)) {
+    let plane;
+    try {
+      plane = cut(await reader.read(sample), content);
+      if (Number.isNaN(first)) first = sample.timestamp;
+      last = Math.max(last, sample.timestamp - first);
+      if (Math.min(plane.width, plane.height) < MIN_SIDE_PIXELS) throw new UnreadableMediaError('too_small');
+      if (sampler?.width !== plane.width || sampler.height !== plane.height) {
+        sampler = new LumaSampler(plane.width, plane.height, orientationOf(sample));
+      }
+    } finally {
+      sample.close();
+    }
+    sampler.restart();
+    sampler.addPlane(plane.bytes, plane.offset, plane.stride);
+    dense.add(pdqOf(sampler.upright(sample.colorSpace.fullRange ? 1 : LIMITED_TO_FULL)));
+    if (seen++ % REPORT_EVERY_FRAMES === 0) watch.progress(last / duration);
+  }
+  const isCutShort = last < 0.5 * duration - 2;
+  if (dense.result().length === 0 || isCutShort) throw new UnreadableMediaError('damaged');
+  return dense;
+}
+
+/**
+ * The turn that makes stored frames upright: mediabunny's rotation is clockwise, its flip comes after.
+ * @param {Sample} sample
+ * @returns {Orientation}
+ */
+function orientationOf({ rotation, flip }) {
+  const transposes = rotation === 90 || rotation === 270;
+  const flipsRows = rotation === 90 || rotation === 180;
+  const flipsColumns = rotation === 180 || rotation === 270;
+  return {
+    flipsRows: flipsRows !== (flip && transposes),
+    flipsColumns: flipsColumns !== (flip && !transposes),
+    transposes,
+  };
+}
+
+/** Reads luma out of decoded frames, into one buffer that is used again. */
+class PlaneReader {
+  constructor() {
+    this.buffer = new Uint8Array(0);
+    this.eight = new Uint8Array(0);
+  }
+
+  /**
+   * @param {Sample} sample
+   * @returns {Promise<Plane>}
+   */
+  async read(sample) {
+    const { width, height } = sample.visibleRect;
+    const size = sample.allocationSize();
+    if (this.buffer.length !== size) this.buffer = new Uint8Array(size);
+    const [{ offset, stride }] = await sample.copyTo(this.buffer);
+    const format = sample.format ?? '';
+    if (/^(RGB|BGR)/.test(format)) {
+      return this.weigh(offset, stride, width, height, format, sample.colorSpace.matrix === 'bt709');
+    }
+    const bits = Number(/P(1[02])$/.exec(format)?.[1] ?? 8);
+    if (bits === 8) return { bytes: this.buffer, offset, stride, width, height };
+    this.reserve(width * height);
+    const words = new Uint16Array(this.buffer.buffer, offset, (stride / 2) * height);
+    for (let row = 0; row < height; row++) {
+      for (let x = 0; x < width; x++) this.eight[row * width + x] = words[(row * stride) / 2 + x] >> (bits - 8);
+    }
+    return { bytes: this.eight, offset: 0, stride: width, width, height };
+  }
+
+  /**
+   * Firefox hands out converted colours: back to luma with the weights of the stream's matrix.
+   * @param {number} offset
+   * @param {number} stride
+   * @param {number} width
+   * @param {number} height
+   * @param {string} format
+   * @param {boolean} is709
+   * @returns {Plane}
+   */
+  weigh(offset, stride, width, height, format, is709) {
+    this.reserve(width * height);
+    const [red, green, blue] = is709 ? [0.2126, 0.7152, 0.0722] : [0.299, 0.587, 0.114];
+    const [first, third] = format.startsWith('RGB') ? [red, blue] : [blue, red];
+    for (let row = 0; row < height; row++) {
+      for (let x = 0, at = offset + row * stride; x < width; x++, at += 4) {
+        const luma = first * this.buffer[at] + green * this.buffer[at + 1] + third * this.buffer[at + 2];
+        this.eight[row * width + x] = Math.round(luma);
+      }
+    }
+    return { bytes: this.eight, offset: 0, stride: width, width, height };
+  }
+
+  /** @param {number} size */
+  reserve(size) {
+    if (this.eight.length < size) this.eight = new Uint8Array(size);
+  }
+}
+
+/**
+ * @param {Plane} plane
+ * @param {Content | null} content
+ * @returns {Plane}
+ */
+function cut(plane, content) {
+  if (content === null || content.right > plane.width || content.bottom > plane.height) return plane;
+  return {
+    bytes: plane.bytes,
+    offset: plane.offset + content.top * plane.stride + content.left,
+    stride: plane.stride,
+    width: content.right - content.left,
+    height: content.bottom - content.top,
+  };
+}
+
+/**
+ * What is left without the bars that are black in 8 keyframes across the film: those at or before
+ * (k + 1/2) / 8 of its duration.
+ * @param {Track} track
+ * @param {VideoSampleSink} sink
+ * @param {number} duration
+ * @returns {Promise<Content | null>}
+ */
+async function contentWithoutBars(track, sink, duration) {
+  const packets = new EncodedPacketSink(track);
+  const reader = new PlaneReader();
+  /** @type {number[] | null} */
+  let size = null;
+  let brightest = new Uint8Array(0);
+  const read = new Set();
+  for (let step = 0; step < (duration > 0 ? BAR_SAMPLES : 1); step++) {
+    const packet =
+      (await packets.getKeyPacket((duration * (step + 0.5)) / BAR_SAMPLES)) ??
+      (await packets.getFirstKeyPacket());
+    if (packet === null || read.has(packet.timestamp)) continue;
+    read.add(packet.timestamp);
+    const sample = await sink.getSample(packet.timestamp);
+    if (sample === null) continue;
+    const plane = await reader.read(sample);
+    sample.close();
+    size ??= [plane.width, plane.height];
+    if (size[0] !== plane.width || size[1] !== plane.height) continue;
+    if (brightest.length === 0) brightest = new Uint8Array(plane.width * plane.height);
+    for (let row = 0; row < plane.height; row++) {
+      const from = plane.offset + row * plane.stride;
+      for (let x = 0, at = row * plane.width; x < plane.width; x++, at++) {
+        const luma = plane.bytes[from + x];
+        if (luma > brightest[at]) brightest[at] = luma;
+      }
+    }
+  }
+  return size === null ? null : contentOf(brightest, size[0], size[1]);
+}
+
+/**
+ * @param {Uint8Array} brightest
+ * @param {number} width
+ * @param {number} height
+ * @returns {Content}
+ */
+function contentOf(brightest, width, height) {
+  const rows = new Uint8Array(height);
+  const columns = new Uint8Array(width);
+  for (let row = 0, at = 0; row < height; row++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (brightest[at] > rows[row]) rows[row] = brightest[at];
+      if (brightest[at] > columns[x]) columns[x] = brightest[at];
+    }
+  }
+  const [top, bottom] = edges(rows);
+  const [left, right] = edges(columns);
+  return { left, top, right, bottom };
+}
+
+/**
+ * @param {Uint8Array} lines the brightest luma of each row or column
+ * @returns {[number, number]} first line of the content, and one past the last
+ */
+function edges(lines) {
+  const { length } = lines;
+  let start = lines.findIndex((luma) => luma > BAR_LUMA);
+  let stop = lines.findLastIndex((luma) => luma > BAR_LUMA) + 1;
+  if (start < 0 || stop - start < length * MIN_LEFT) [start, stop] = [0, length];
+  if (start < length * MIN_BAR) start = 0;
+  if (length - stop < length * MIN_BAR) stop = length;
+  return [start, stop];
 }

@@ -28,6 +28,9 @@ const disguise = byId('disguise', HTMLInputElement);
 const copied = byId('copied', HTMLElement);
 const sending = byId('sending', HTMLElement);
 
+const offline = byId('offline', HTMLDetailsElement);
+const loading = byId('loading', HTMLElement);
+
 /** @type {Receipt | null} */
 let receipt = Receipt.random();
 /** @type {Promise<string> | null} */
@@ -116,6 +119,15 @@ picker.addEventListener('change', () => {
   // The list of names that the browser keeps in the field goes at once.
   picker.value = '';
   if (chosen.length > room) problem(step('choose'), text('too_many', { number: count(maxItems) }));
+});
+
+offline.addEventListener('toggle', () => {
+  if (!offline.open) return;
+  loading.textContent = text('loading');
+  files.prepare().then(
+    () => (loading.textContent = text('loaded')),
+    () => (loading.textContent = text('failed')),
+  );
 });
 
 async function prepareCheck() {

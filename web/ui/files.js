@@ -10,6 +10,9 @@ import { startWorker } from './workers.js';
 /** Refusals that the worker with its own decoders may be able to undo. */
 const WORTH_DECODING = ['no_decoder', 'pixels_hidden'];
 const SHOW_TIME_LEFT_AFTER_SECONDS = 3;
+const STOP_MILLISECONDS = 2000;
+
+/** @typedef {'fingerprint' | 'decoders'} Kind of worker */
 
 /** One file, and its row in the list. */
 class Row {
@@ -53,8 +56,9 @@ export class Files {
     /** @type {Row[]} */
     this.rows = [];
     this.made = 0;
-    /** @type {Worker | null} */
-    this.worker = null;
+    // Started at once: nothing is left to load when the network is switched off.
+    /** @type {Map<Kind, Worker>} */
+    this.workers = new Map([['fingerprint', startWorker('fingerprint')]]);
     /** @type {Row | null} */
     this.current = null;
     /** @type {any} */
@@ -85,7 +89,7 @@ export class Files {
   }
 
   clear() {
-    this.endWorker();
+    for (const kind of this.workers.keys()) this.end(kind);
     this.current = null;
     for (const row of this.rows) row.item.remove();
     this.rows = [];
@@ -95,14 +99,41 @@ export class Files {
     if (this.current === null) {
       const row = this.rows.find((each) => each.state === 'waiting');
       if (row) this.read(row, 'fingerprint');
-      else this.endWorker();
+      else this.letSleep();
     }
     this.onChange(this);
   }
 
   /**
+   * Loads everything that any file may need.
+   * @returns {Promise<void>}
+   */
+  async prepare() {
+    await Promise.all(
+      /** @type {Kind[]} */ (['fingerprint', 'decoders']).map(
+        (kind) =>
+          new Promise((resolve, reject) => {
+            const worker = this.worker(kind);
+            worker.addEventListener('message', (event) => {
+              if (event.data.type === 'prepared') resolve(undefined);
+            });
+            worker.addEventListener('error', reject);
+            worker.postMessage('prepare');
+          }),
+      ),
+    );
+  }
+
+  /** @param {Kind} kind */
+  worker(kind) {
+    const worker = this.workers.get(kind) ?? startWorker(kind);
+    this.workers.set(kind, worker);
+    return worker;
+  }
+
+  /**
    * @param {Row} row
-   * @param {'fingerprint' | 'decoders'} kind of worker
+   * @param {Kind} kind
    */
   read(row, kind) {
     this.current = row;
@@ -110,24 +141,24 @@ export class Files {
     row.startedAt = performance.now();
     this.keepAwake();
     this.show(row, text('reading', { percent: percent(0) }));
-    if (this.worker === null || kind === 'decoders') {
-      this.endWorker();
-      this.worker = startWorker(kind);
-    }
-    const worker = this.worker;
-    const isLasting = kind === 'fingerprint';
+    const worker = this.worker(kind);
     worker.onmessage = (/** @type {MessageEvent<import('../fingerprint/serve.js').Answer>} */ event) => {
       const answer = event.data;
-      if (answer.type === 'progress') return this.progress(row, answer.share);
-      if (!isLasting) this.endWorker();
-      if (answer.type === 'done') return this.finish(row, answer.result);
-      if (isLasting && WORTH_DECODING.includes(answer.reason)) return this.read(row, 'decoders');
-      return this.refuse(row, answer.reason);
+      if (answer.type === 'progress') this.progress(row, answer.share);
+      else if (answer.type === 'done') this.finish(row, answer.result);
+      else if (answer.type === 'stopped') {
+        this.current = null;
+        this.next();
+      } else if (answer.type === 'refused') {
+        const isWorthDecoding = kind === 'fingerprint' && WORTH_DECODING.includes(answer.reason);
+        if (isWorthDecoding) this.read(row, 'decoders');
+        else this.refuse(row, answer.reason);
+      }
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      this.endWorker();
-      this.refuse(row, 'failed');
+      this.end(kind);
+      this.refuse(row, navigator.onLine || kind === 'fingerprint' ? 'failed' : 'needs_network');
     };
     worker.postMessage({ file: row.file });
   }
@@ -149,12 +180,14 @@ export class Files {
    * @param {import('../fingerprint/media.js').MediaFingerprint} result
    */
   finish(row, result) {
-    row.state = 'ready';
-    row.result = result;
+    if (row.state === 'reading') {
+      row.state = 'ready';
+      row.result = result;
+    }
     const best = Math.max(...result.fingerprints.map((each) => each.quality ?? -1));
     const isPlain = best >= 0 && best < this.minQuality;
     const words = result.notes.includes('no_decoder') ? 'ready_file_only' : isPlain ? 'plain' : 'ready';
-    this.end(row, text(words));
+    this.settle(row, text(row.state === 'ready' ? words : 'stopped'));
   }
 
   /**
@@ -163,14 +196,14 @@ export class Files {
    */
   refuse(row, reason) {
     row.state = 'refused';
-    this.end(row, text(reason));
+    this.settle(row, text(reason));
   }
 
   /**
    * @param {Row} row
    * @param {string} words
    */
-  end(row, words) {
+  settle(row, words) {
     if (this.current === row) this.current = null;
     this.show(row, words);
     this.next();
@@ -179,8 +212,23 @@ export class Files {
   /** @param {Row} row */
   stop(row) {
     row.state = 'stopped';
-    if (this.current === row) this.endWorker();
-    this.end(row, text('stopped'));
+    if (this.current === row) this.interrupt();
+    this.show(row, text('stopped'));
+  }
+
+  /**
+   * The worker answers with `stopped`, and only then takes the next file. One that is deep in a
+   * decoder cannot hear: it is ended.
+   */
+  interrupt() {
+    const stopped = this.current;
+    for (const worker of this.workers.values()) worker.postMessage('stop');
+    setTimeout(() => {
+      if (this.current !== stopped || stopped?.state === 'reading') return;
+      for (const kind of this.workers.keys()) this.end(kind);
+      this.current = null;
+      this.next();
+    }, STOP_MILLISECONDS);
   }
 
   /** @param {Row} row */
@@ -193,10 +241,7 @@ export class Files {
 
   /** @param {Row} row */
   remove(row) {
-    if (this.current === row) {
-      this.endWorker();
-      this.current = null;
-    }
+    if (this.current === row) this.interrupt();
     const at = this.rows.indexOf(row);
     this.rows.splice(at, 1);
     row.item.remove();
@@ -226,9 +271,13 @@ export class Files {
     row.buttons.replaceChildren(...buttons);
   }
 
-  endWorker() {
-    this.worker?.terminate();
-    this.worker = null;
+  /** @param {Kind} kind */
+  end(kind) {
+    this.workers.get(kind)?.terminate();
+    this.workers.delete(kind);
+  }
+
+  letSleep() {
     this.awake?.then((/** @type {any} */ lock) => lock?.release());
     this.awake = null;
   }

@@ -1,0 +1,122 @@
+"""The browser's fingerprints of every vector, bit for bit those of the package."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.journeys.page_stand import page_stand
+from unspread.fingerprint.pdq import distance_bits
+
+pytestmark = pytest.mark.journey
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+
+UNREAD_BY_CHROMIUM = {"lzw.tiff"}
+"""Formats that no browser but Safari decodes: the page says so."""
+NO_DECODER_IN_CHROMIUM = {"hevc.mp4", "mpeg4.mp4"}
+"""Debian's Chromium has none: the page falls back to digests of the file, and says so."""
+
+BITS_APART_IN_CHROMIUM = {"alpha.avif": 4}
+"""Its decoder reads the alpha plane up to 2 of 255 apart from libavif's."""
+NOT_CONVERTED_BY_MOZJPEG = {"cmyk.jpg"}
+
+RUN = """async ({ url, kind, data }) => {
+    const { startWorker } = await import('/page/ui/workers.js');
+    const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+    const worker = startWorker(kind);
+    return new Promise((resolve) => {
+        worker.onmessage = (event) => {
+            if (event.data.type === 'progress') return;
+            worker.terminate();
+            resolve(event.data);
+        };
+        worker.onerror = (event) => resolve({ type: 'error', reason: event.message });
+        worker.postMessage({ file: new Blob([bytes]) });
+    });
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page_stand(tmp_path_factory.mktemp("pages")) as stand, sync_playwright() as playwright:
+        browser: Browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        page = browser.new_page()
+        page.goto(f"{stand.url}/en/begin")
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def run(page: Page) -> Callable[..., dict[str, Any]]:
+    def run_in_worker(path: Path, kind: str = "fingerprint") -> dict[str, Any]:
+        data = base64.b64encode(path.read_bytes()).decode()
+        answer: dict[str, Any] = page.evaluate(RUN, {"url": page.url, "kind": kind, "data": data})
+        return answer
+
+    return run_in_worker
+
+
+def files(name: str) -> list[Any]:
+    entries = json.loads((VECTORS / f"{name}.json").read_text())["files"]
+    return [pytest.param(entry, id=entry["file"]) for entry in entries]
+
+
+@pytest.mark.parametrize("entry", files("pictures"))
+def test_a_picture_has_the_same_fingerprint_in_the_browser(
+    run: Callable[..., dict[str, Any]], entry: dict[str, Any]
+) -> None:
+    path = VECTORS / "pictures" / entry["file"]
+    answer = run(path)
+    if path.name in UNREAD_BY_CHROMIUM:
+        assert answer == {"type": "refused", "reason": "no_decoder"}
+        return
+    if min(entry["width"], entry["height"]) < 5:
+        assert answer == {"type": "refused", "reason": "too_small"}
+        return
+    if path.suffix == ".heic":
+        assert answer == {"type": "refused", "reason": "no_decoder"}
+        answer = run(path, "decoders")
+    assert answer["type"] == "done", answer
+    pdq, sha256, md5 = answer["result"]["fingerprints"]
+    apart = distance_bits(bytes.fromhex(pdq["value"]), bytes.fromhex(entry["pdq"]))
+    assert apart <= BITS_APART_IN_CHROMIUM.get(path.name, 0)
+    assert pdq["quality"] == entry["quality"]
+    assert (sha256["value"], md5["value"]) == (entry["sha256"], entry["md5"])
+
+
+@pytest.mark.parametrize(
+    "entry", [each for each in files("pictures") if each.values[0]["file"].endswith(".jpg")]
+)
+def test_jpeg_has_the_same_fingerprint_without_the_browsers_decoder(
+    run: Callable[..., dict[str, Any]], entry: dict[str, Any]
+) -> None:
+    answer = run(VECTORS / "pictures" / entry["file"], "decoders")
+    if entry["file"] in NOT_CONVERTED_BY_MOZJPEG:
+        assert answer == {"type": "refused", "reason": "no_decoder"}
+        return
+    pdq = answer["result"]["fingerprints"][0]
+    assert (pdq["value"], pdq["quality"]) == (entry["pdq"], entry["quality"])
+
+
+@pytest.mark.parametrize("entry", files("videos"))
+def test_a_video_has_the_same_frames_in_the_browser(
+    run: Callable[..., dict[str, Any]], entry: dict[str, Any]
+) -> None:
+    path = VECTORS / "videos" / entry["file"]
+    answer = run(path)
+    assert answer["type"] == "done", answer
+    result = answer["result"]
+    digests = {each["kind"]: each["value"] for each in result["fingerprints"][-2:]}
+    assert digests == {"sha256": entry["sha256"], "md5": entry["md5"]}
+    frames = [each["value"] for each in result["fingerprints"][:-2]]
+    if path.name in NO_DECODER_IN_CHROMIUM:
+        assert (frames, result["notes"]) == ([], ["no_decoder"])
+    else:
+        assert frames == entry["submitted"]

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Dense } from '../fingerprint/dense.js';
+import { kindOf, StoppedError, UnreadableMediaError, Watch } from '../fingerprint/media.js';
+import { distanceBits, LumaSampler, pdqOf, tents, UPRIGHT } from '../fingerprint/pdq.js';
+
+/** Pixels that look random and are the same in every run. */
+function noise(count, seed) {
+  let state = seed;
+  return Uint8Array.from({ length: count }, () => {
+    state = (state * 48271) % 0x7fffffff;
+    return state & 255;
+  });
+}
+
+/** The reference's way: two box filters along one line, then 64 samples; slow and obvious. */
+function blurredTwice(line) {
+  const full = Math.ceil(line.length / 128);
+  const ahead = Math.floor((full + 2) / 2) - 1;
+  const behind = full - ahead - 1;
+  const box = (values) =>
+    values.map((_, at) => {
+      const window = values.slice(Math.max(0, at - behind), at + ahead + 1);
+      return window.reduce((sum, value) => sum + value, 0) / window.length;
+    });
+  const twice = box(box(line));
+  return Array.from({ length: 64 }, (_, sample) => twice[Math.floor(((sample + 0.5) * line.length) / 64)]);
+}
+
+for (const length of [5, 63, 64, 65, 127, 128, 129, 640, 1001, 4032]) {
+  test(`the tents of ${length} pixels sample as two box filters do`, () => {
+    const line = Array.from(noise(length, length));
+    const { start, end, at, weight } = tents(length);
+    const expected = blurredTwice(line);
+    for (let sample = 0; sample < 64; sample++) {
+      let sum = 0;
+      for (let x = start[sample]; x < end[sample]; x++) sum += weight[at[sample] + x - start[sample]] * line[x];
+      assert.ok(Math.abs(sum - expected[sample]) < 1e-9);
+    }
+  });
+}
+
+test('a turned picture read with its orientation is the upright picture', () => {
+  const [width, height] = [97, 140];
+  const upright = noise(width * height, 5);
+  const sampleOf = (bytes, columns, rows, orientation) => {
+    const sampler = new LumaSampler(columns, rows, orientation);
+    sampler.addPlane(bytes, 0, columns);
+    return pdqOf(sampler.upright()).hash;
+  };
+  const expected = sampleOf(upright, width, height, UPRIGHT);
+  for (let turn = 0; turn < 8; turn++) {
+    const orientation = { flipsRows: !!(turn & 1), flipsColumns: !!(turn & 2), transposes: !!(turn & 4) };
+    const [columns, rows] = orientation.transposes ? [height, width] : [width, height];
+    const stored = new Uint8Array(width * height);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        const i = orientation.flipsRows ? rows - 1 - row : row;
+        const j = orientation.flipsColumns ? columns - 1 - column : column;
+        stored[row * columns + column] = orientation.transposes ? upright[j * width + i] : upright[i * width + j];
+      }
+    }
+    assert.equal(distanceBits(sampleOf(stored, columns, rows, orientation), expected), 0);
+  }
+});
+
+test('a flat picture is 64 zeros with quality 0', () => {
+  const { hash, quality } = pdqOf(new Float64Array(4096).fill(200));
+  assert.deepEqual([...hash], Array(32).fill(0));
+  assert.equal(quality, 0);
+});
+
+const frame = (seed, quality = 100) => ({ hash: noise(32, seed), quality });
+
+test('frames like the last kept one are left out, and poor ones unless there is no other', () => {
+  const dense = new Dense();
+  const poor = frame(9, 20);
+  dense.add(poor);
+  assert.deepEqual(dense.result(), [poor]);
+  const first = frame(1);
+  const alike = { hash: first.hash.slice(), quality: 100 };
+  alike.hash[0] ^= 0xff;
+  alike.hash[1] ^= 0xff;
+  const unlike = { hash: alike.hash.slice(), quality: 100 };
+  unlike.hash[2] ^= 1;
+  for (const each of [first, alike, unlike]) dense.add(each);
+  assert.deepEqual(dense.result(), [first, unlike]);
+});
+
+test('a long film is thinned out and stays below the cap', () => {
+  const dense = new Dense(50);
+  for (let seed = 1; seed < 1000; seed++) {
+    dense.add(frame(seed));
+    assert.ok(dense.kept.length <= 50);
+  }
+  assert.ok(dense.isCapped());
+});
+
+test('work that is watched reports its share, and stops when asked', () => {
+  const shares = [];
+  const watch = new Watch((share) => shares.push(share));
+  watch.part(0.5, 1).progress(0.5);
+  assert.deepEqual(shares, [0.75]);
+  watch.isStopped = true;
+  assert.throws(() => watch.part(0, 1).progress(1), StoppedError);
+});
+
+const text = (characters) => new Blob([Uint8Array.from(characters, (each) => each.charCodeAt(0))]);
+
+for (const [head, media, format] of [
+  ['\xff\xd8\xff\xe0', 'image', 'jpeg'],
+  ['\x89PNG\r\n\x1a\n', 'image', 'png'],
+  ['RIFF\0\0\0\0WEBP', 'image', 'webp'],
+  ['\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'image', 'heic'],
+  ['\0\0\0\x18ftypmif1\0\0\0\0avifmif1', 'image', 'avif'],
+  ['\0\0\0\x18ftypisom\0\0\0\0isommp42', 'video', 'mp4'],
+  ['\0\0\0\x08wide\0\0\0\0mdat', 'video', 'mp4'],
+  ['\x1a\x45\xdf\xa3\0\0', 'video', 'matroska'],
+]) {
+  test(`a file that begins like ${format} is ${media} whatever its name says`, async () => {
+    assert.deepEqual(await kindOf(text(head)), { media, format });
+  });
+}
+
+test('words are no picture', async () => {
+  await assert.rejects(kindOf(text('GIF of my cat')), UnreadableMediaError);
+});
