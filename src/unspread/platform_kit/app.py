@@ -1,31 +1,30 @@
 """The platform kit's program: an ASGI application and the tasks that live with it."""
 
 import asyncio
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import SystemRandom
 from time import monotonic
-from types import ModuleType
 from typing import Final
 
 import httpx
 import structlog
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
 
 from unspread.errors import StateError
 from unspread.fingerprint.confined import Budget, Confined
 from unspread.platform_kit import api
 from unspread.platform_kit.access import Keys
+from unspread.platform_kit.actions.service import run as deliver_actions
 from unspread.platform_kit.bank import Bank, rows_of
 from unspread.platform_kit.catalogue import SqliteCatalogue
 from unspread.platform_kit.enrolment import Membership, memberships
 from unspread.platform_kit.feedback import FeedbackSender
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.metrics import Metrics
+from unspread.platform_kit.review.service import routes as review_routes
+from unspread.platform_kit.review.service import run as settle_reviews
 from unspread.platform_kit.scanner import Scanner, confined_fingerprinter
 from unspread.platform_kit.settings import Settings
 from unspread.platform_kit.store import Store
@@ -33,7 +32,6 @@ from unspread.platform_kit.sync import FeedSync
 
 log = structlog.get_logger("unspread.platform")
 
-_PARTS_WITH_ROUTES: Final = ("hooks", "review", "notices")
 _KEYS_RELOAD_SECONDS: Final = 2.0
 
 
@@ -136,31 +134,15 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
         running = [
             tasks.create_task(_search_catalogue(kit)),
             tasks.create_task(_keep_house(kit, wake)),
+            tasks.create_task(deliver_actions(kit.store, kit.settings, stop)),
+            tasks.create_task(settle_reviews(kit, stop)),
         ]
-        actions = _part("actions")
-        if actions is not None:
-            running.append(tasks.create_task(actions.run(kit.store, kit.settings, stop)))
         for name, membership in joined:
             running.append(tasks.create_task(FeedSync(kit, name, membership, http).run()))
             running.append(tasks.create_task(FeedbackSender(kit, name, membership, http).run()))
         await stop.wait()
         for task in running:
             task.cancel()
-
-
-def _part(name: str) -> ModuleType | None:
-    full = f"unspread.platform_kit.{name}"
-    return importlib.import_module(full) if importlib.util.find_spec(full) else None
-
-
-def _routes(kit: Kit) -> list[BaseRoute]:
-    found = api.routes(kit)
-    for name in _PARTS_WITH_ROUTES:
-        part = _part(name)
-        make: Callable[[Kit], list[BaseRoute]] | None = getattr(part, "routes", None)
-        if make is not None:
-            found.extend(make(kit))
-    return found
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -181,6 +163,6 @@ def create_app(settings: Settings) -> Starlette:
             pool.close()
             kit.store.close()
 
-    app = Starlette(routes=_routes(kit), lifespan=lifespan)
+    app = Starlette(routes=[*api.routes(kit), *review_routes(kit)], lifespan=lifespan)
     app.state.kit = kit
     return app

@@ -95,6 +95,8 @@ class Kit:
     new_listings: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the catalogue is to be searched."""
     _new_feedback: dict[str, asyncio.Event] = field(default_factory=dict)
+    keep_held: Callable[[str, bytes | Path], None] | None = None
+    """Keeps the content of a held upload for those who review it."""
     _remembering: dict[int, int] = field(default_factory=dict)
     _turn: int = 0
     _hits: dict[tuple[int, int], deque[datetime]] = field(default_factory=dict)
@@ -130,7 +132,10 @@ class Kit:
             if accepted:
                 self.metrics.fail_open.labels("unreadable").inc()
             return ScanAnswer("unreadable", False, accepted, str(error))
-        return await self.decide(scanned, reference)
+        answer = await self.decide(scanned, reference)
+        if reference is not None and answer.decision == Decision.HOLD and self.keep_held:
+            await asyncio.to_thread(self.keep_held, reference, media)
+        return answer
 
     async def decide(self, scanned: Scanned, reference: str | None = None) -> ScanAnswer:
         """As `scan`, for media that is fingerprinted already."""

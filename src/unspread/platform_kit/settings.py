@@ -14,6 +14,8 @@ import msgspec
 
 from unspread.errors import InputError
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Level
+from unspread.platform_kit.actions.settings import AnyDestination
+from unspread.platform_kit.review.rules import ReviewSettings
 
 FILE_NAME: Final = "platform.toml"
 
@@ -185,6 +187,10 @@ class Settings(_Section, frozen=True):
 
     lists: dict[str, ListSettings] = {}
     """By name. A feed joined with `enroll` follows these defaults when it is not named here."""
+    actions: tuple[AnyDestination, ...] = ()
+    """Further places where actions are delivered: docs/platform/actions.md."""
+    review: ReviewSettings = ReviewSettings()
+    """People who look at what is held: docs/platform/review.md."""
     webhook: Webhook | None = None
     """Where actions are delivered; without it they wait, and can be read by hand."""
 

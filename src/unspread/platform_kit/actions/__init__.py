@@ -1,0 +1,1 @@
+"""Carrying decisions out: signed webhooks, commands, moves to quarantine, queue messages."""

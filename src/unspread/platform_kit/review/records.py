@@ -1,0 +1,230 @@
+"""What review must remember: votes, views, and decisions on content."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from unspread.crypto import sha256
+from unspread.model import Reason
+from unspread.platform_kit.review.rules import (
+    ContentKey,
+    Exposure,
+    ReviewerId,
+    Task,
+    Vote,
+    settled,
+    tasks,
+)
+from unspread.platform_kit.store import Action, Store, UnknownActionError, Verdict, time_text
+
+SCHEMA: Final = (
+    """CREATE TABLE review_votes (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, content_key TEXT NOT NULL,
+        reviewer INTEGER NOT NULL, verdict TEXT NOT NULL, reason TEXT, looked INTEGER NOT NULL,
+        at TEXT NOT NULL, UNIQUE (content_key, reviewer))""",
+    """CREATE TABLE review_views (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, reviewer INTEGER NOT NULL,
+        content_key TEXT NOT NULL, at TEXT NOT NULL, seconds REAL NOT NULL DEFAULT 0)""",
+    "CREATE INDEX review_views_by_reviewer ON review_views (reviewer, at)",
+    """CREATE TABLE review_decisions (
+        content_key TEXT PRIMARY KEY, verdict TEXT NOT NULL, reason TEXT, looked INTEGER NOT NULL,
+        at TEXT NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE review_open (
+        content_key TEXT PRIMARY KEY, reviewer INTEGER NOT NULL, until TEXT NOT NULL
+        ) WITHOUT ROWID""",
+)
+
+OPEN_FOR: Final = timedelta(minutes=10)
+"""How long what one reviewer has open is kept from others."""
+
+MAX_WAITING: Final = 10_000
+
+
+class Records:
+    """Review's part of the store. Methods block; any thread may call."""
+
+    def __init__(self, store: Store, digest: Callable[[str], bytes | None], people: int) -> None:
+        """`digest`: the SHA-256 of content by its reference, where the catalogue knows it."""
+        self._store = store
+        self._digest = digest
+        self._people = people
+        store.migrate("review", SCHEMA)
+
+    def content_key(self, reference: str) -> ContentKey:
+        """The key of content: by what it is where that is known, else by its reference."""
+        digest = self._digest(reference)
+        # A digest of the digest: a fingerprint on a page or in a table would be one too many.
+        seed = b"content" + digest if digest is not None else b"reference" + reference.encode()
+        return ContentKey(sha256(b"unspread/v1/review", seed)[:16].hex())
+
+    def waiting(self, at: datetime) -> list[Task]:
+        """What waits for a decision, oldest first, after settling what was decided before."""
+        held = [
+            (self.content_key(action.reference), action)
+            for action in self._store.held(limit=MAX_WAITING)
+        ]
+        return [task for task in tasks(held) if not self._repeat(task, at)]
+
+    def _repeat(self, task: Task, at: datetime) -> bool:
+        """Decide again as before, without anyone looking, if this content was decided before."""
+        before = self.decision(task.key)
+        if before is None:
+            return False
+        self._carry_out(task.holds, before, "repeat of a decision", at)
+        return True
+
+    def decision(self, key: ContentKey) -> Vote | None:
+        """The decision that stands for content, if any."""
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT * FROM review_decisions WHERE content_key = ?", (key,)
+            ).fetchone()
+        )
+        return None if row is None else _vote(row, ReviewerId(0))
+
+    def votes(self, key: ContentKey) -> list[Vote]:
+        """Everyone's votes on content, oldest first."""
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT * FROM review_votes WHERE content_key = ? ORDER BY number", (key,)
+            ).fetchall()
+        )
+        return [_vote(row, ReviewerId(row["reviewer"])) for row in rows]
+
+    def voted(self, reviewer: ReviewerId) -> set[ContentKey]:
+        """What one reviewer has voted on."""
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT content_key FROM review_votes WHERE reviewer = ?", (reviewer,)
+            ).fetchall()
+        )
+        return {ContentKey(row[0]) for row in rows}
+
+    def vote(
+        self,
+        task: Task,
+        verdict: Verdict,
+        reason: Reason | None,
+        *,
+        reviewer: ReviewerId,
+        by: str,
+        at: datetime,
+    ) -> Vote | None:
+        """Record a vote, and carry the decision out if it is made by it.
+
+        A second vote of the same reviewer on the same content changes nothing.
+
+        Returns:
+            The decision, if there is one now.
+        """
+        looked = self.has_looked(task.key, reviewer)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO review_votes (content_key, reviewer, verdict, reason, looked, at)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (task.key, reviewer, verdict, reason, looked, time_text(at)),
+            )
+            connection.execute("DELETE FROM review_open WHERE content_key = ?", (task.key,))
+
+        self._store.write(work)
+        decided = settled(self.votes(task.key), self._people)
+        if decided is None:
+            return None
+
+        def decide(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO review_decisions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (task.key, decided.verdict, decided.reason, decided.looked, time_text(at)),
+            )
+
+        # The decision first: should the process end here, the holds are settled as repeats.
+        self._store.write(decide)
+        self._carry_out(task.holds, decided, by, at)
+        return decided
+
+    def _carry_out(self, holds: tuple[Action, ...], decided: Vote, by: str, at: datetime) -> None:
+        for hold in holds:
+            try:
+                self._store.record_review(hold.action_id, decided.verdict, decided.reason, by, at)
+            except UnknownActionError:
+                continue  # withdrawn or decided meanwhile: there is nothing left to do
+
+    # Exposure
+
+    def exposure(self, reviewer: ReviewerId, at: datetime) -> Exposure:
+        """What one reviewer was shown on the day of `at` (UTC)."""
+        day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT count(*), coalesce(sum(seconds), 0) FROM review_views"
+                " WHERE reviewer = ? AND at >= ?",
+                (reviewer, time_text(day)),
+            ).fetchone()
+        )
+        return Exposure(row[0], row[1])
+
+    def record_view(self, reviewer: ReviewerId, key: ContentKey, at: datetime) -> int:
+        """Count that content is revealed to a reviewer, before it is; the view's number."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "INSERT INTO review_views (reviewer, content_key, at) VALUES (?, ?, ?)"
+                " RETURNING number",
+                (reviewer, key, time_text(at)),
+            ).fetchone()
+            return int(row[0])
+
+        return self._store.write(work)
+
+    def record_seconds(self, reviewer: ReviewerId, key: ContentKey, seconds: float) -> None:
+        """Add to how long the reviewer's newest view of content lasted."""
+        self._store.write(
+            lambda c: c.execute(
+                "UPDATE review_views SET seconds = seconds + ? WHERE number ="
+                " (SELECT max(number) FROM review_views WHERE reviewer = ? AND content_key = ?)",
+                (seconds, reviewer, key),
+            )
+        )
+
+    def has_looked(self, key: ContentKey, reviewer: ReviewerId) -> bool:
+        """Whether content was ever revealed to a reviewer."""
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT 1 FROM review_views WHERE content_key = ? AND reviewer = ?",
+                (key, reviewer),
+            ).fetchone()
+        )
+        return row is not None
+
+    # What is open where
+
+    def open(self, key: ContentKey, reviewer: ReviewerId, at: datetime) -> bool:
+        """Keep content from other reviewers for a while; whether it was free."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(
+                "INSERT INTO review_open VALUES (?, ?, ?) ON CONFLICT (content_key) DO UPDATE"
+                " SET reviewer = excluded.reviewer, until = excluded.until"
+                " WHERE reviewer = excluded.reviewer OR until < ? RETURNING 1",
+                (key, reviewer, time_text(at + OPEN_FOR), time_text(at)),
+            ).fetchone()
+            return row is not None
+
+        return self._store.write(work)
+
+    def busy(self, reviewer: ReviewerId, at: datetime) -> set[ContentKey]:
+        """What others have open."""
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT content_key FROM review_open WHERE reviewer != ? AND until >= ?",
+                (reviewer, time_text(at)),
+            ).fetchall()
+        )
+        return {ContentKey(row[0]) for row in rows}
+
+
+def _vote(row: sqlite3.Row, reviewer: ReviewerId) -> Vote:
+    reason = Reason(row["reason"]) if row["reason"] else None
+    return Vote(reviewer, Verdict(row["verdict"]), reason, bool(row["looked"]))
