@@ -90,7 +90,7 @@ export async function kindOf(file) {
   if (['moov', 'mdat', 'wide', 'free', 'skip'].includes(text.slice(4, 8))) {
     return { media: 'video', format: 'mp4' };
   }
-  if (/^RIFF[^]{4}AVI /.test(text) || text.startsWith('FLV\x01') || head[0] === 0x47) {
+  if (/^RIFF[^]{4}AVI /.test(text) || text.startsWith('FLV\x01')) {
     return { media: 'video', format: 'other' };
   }
   throw new UnreadableMediaError('not_media');

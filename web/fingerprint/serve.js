@@ -71,6 +71,9 @@ async function fingerprint(file, decoders, watch) {
     const pdq = await pictureFingerprints(file, kind.format, decoders);
     return { media: 'image', fingerprints: [...pdq, ...(await digests(file, watch))], notes: [] };
   }
+  if (kind.format === 'other') {
+    return { media: 'video', fingerprints: await digests(file, watch), notes: ['no_decoder'] };
+  }
   const { videoFingerprints } = await import('./video.js');
   return videoFingerprints(file, watch);
 }

@@ -48,8 +48,8 @@ for (const each of vectors.receipts) {
   });
 }
 
-test('what is not 24 letters and digits is refused', () => {
-  for (const written of ['', '0000', `${'0000-'.repeat(6)}0`, 'UUUU-UUUU-UUUU-UUUU-UUUU-UUUU']) {
+test('what is not a receipt is refused', () => {
+  for (const written of vectors.refused) {
     assert.throws(() => Receipt.fromText(written), MalformedReceiptError);
   }
 });
