@@ -124,10 +124,13 @@ class NumpyKernel:
         ids, distances = [], []
         for number, part in enumerate(views):
             rows = tail_rows if number == len(views) - 1 else len(part)
-            for positions, found in self._part_matches(part, rows, query, radius_bits):
-                alive = part.dead[positions] == 0
-                ids.append(part.ids[positions[alive]])
-                distances.append(found[alive])
+            try:
+                for positions, found in self._part_matches(part, rows, query, radius_bits):
+                    alive = part.dead[positions] == 0
+                    ids.append(part.ids[positions[alive]])
+                    distances.append(found[alive])
+            except (IndexError, ValueError):
+                raise InputError("the index is damaged: its tables contradict each other") from None
         if not any(map(len, ids)):
             return None
         return first_ids(np.concatenate(ids), np.concatenate(distances), limit)

@@ -1,0 +1,189 @@
+"""The index file: the same answers, shared, never half written, refused when anything is wrong."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from unspread.errors import InputError, StateError
+from unspread.match import Index, SnapshotError
+from unspread.match.snapshot import _FIXED
+
+ROWS = np.random.default_rng(3).integers(0, 2**64, (9000, 4), dtype=np.uint64)
+ROWS[:600] = ROWS[0]
+
+
+@pytest.fixture(scope="module")
+def index():
+    index = Index.build(np.arange(8900), ROWS[:8900])
+    index.add(np.arange(9000, 9100), ROWS[8900:])
+    index.remove(np.array([5, 1000, 9001]))
+    return index
+
+
+@pytest.fixture(scope="module")
+def file(index, tmp_path_factory):
+    path = tmp_path_factory.mktemp("snapshot") / "index"
+    index.save(path)
+    return path
+
+
+def answers(index):
+    many = index.within_many(ROWS, limit=5000)
+    return [part.tolist() for part in (*many, many.capped_queries)]
+
+
+@pytest.mark.parametrize("kernel", ["compiled", "numpy"])
+def test_an_opened_file_answers_what_the_saved_index_answered(index, file, kernel):
+    opened = Index.open(file, kernel=kernel, verify=True)
+    assert len(opened) == len(index)
+    assert answers(opened) == answers(index)
+
+
+def test_an_opened_index_can_be_changed_rebuilt_and_saved_again(file, tmp_path):
+    opened = Index.open(file)
+    opened.add(np.array([7]), ROWS[8000:8001])
+    assert opened.remove(np.array([3000])) == 1
+    opened.rebuild()
+    again = tmp_path / "again"
+    opened.save(again)
+    opened.save(again)
+    assert answers(Index.open(again)) == answers(opened)
+    assert answers(Index.open(file)) != answers(opened)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4096])
+def test_small_indexes_are_saved_too(count, tmp_path):
+    Index.build(np.arange(count), ROWS[:count]).save(tmp_path / "small")
+    assert len(Index.open(tmp_path / "small")) == count
+
+
+def test_a_file_cut_short_anywhere_is_refused(file, tmp_path):
+    whole = file.read_bytes()
+    cut = tmp_path / "cut"
+    for size in (0, 1, 15, 16, 71, 72, 73, 500, 4096, len(whole) // 2, len(whole) - 1):
+        cut.write_bytes(whole[:size])
+        with pytest.raises(SnapshotError):
+            Index.open(cut, verify=False)
+    cut.write_bytes(whole + b"\0")
+    with pytest.raises(SnapshotError, match="should have"):
+        Index.open(cut, verify=False)
+
+
+def test_any_damage_to_the_header_is_refused_without_reading_the_rest(file, tmp_path):
+    whole = bytearray(file.read_bytes())
+    header_bytes = _FIXED.unpack_from(whole)[3]
+    damaged = tmp_path / "damaged"
+    for place in range(0, header_bytes, 7):
+        whole[place] ^= 1
+        damaged.write_bytes(whole)
+        with pytest.raises(SnapshotError):
+            Index.open(damaged, verify=False)
+        whole[place] ^= 1
+
+
+def test_damage_to_any_array_is_refused_when_it_is_looked_for(file, tmp_path):
+    whole = bytearray(file.read_bytes())
+    header_bytes = _FIXED.unpack_from(whole)[3]
+    damaged = tmp_path / "damaged"
+    for place in np.linspace(header_bytes + 64, len(whole) - 65, 40).astype(int).tolist():
+        whole[place] ^= 255
+        damaged.write_bytes(whole)
+        whole[place] ^= 255
+        try:
+            Index.open(damaged, verify=True)
+        except SnapshotError:
+            continue
+        # Between two arrays there is room that nobody reads.
+        assert whole[place] == 0
+
+
+@pytest.mark.parametrize("kernel", ["compiled", "numpy"])
+def test_damaged_tables_that_were_not_looked_at_break_no_process(file, tmp_path, kernel):
+    whole = bytearray(file.read_bytes())
+    header_bytes = _FIXED.unpack_from(whole)[3]
+    rng = np.random.default_rng(1)
+    for place in rng.integers(header_bytes, len(whole), 20_000).tolist():
+        whole[place] = 255
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(whole)
+    opened = Index.open(damaged, kernel=kernel, verify=False)
+    for row in ROWS[:50]:
+        try:
+            opened.within(row)
+        except InputError as error:
+            assert "damaged" in str(error)  # noqa: PT017 (an answer is allowed, too)
+    try:
+        opened.within_many(ROWS)
+    except InputError as error:
+        assert "damaged" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("offset", "content", "message"),
+    [
+        pytest.param(0, b"PK\x03\x04", "not an index file", id="another format"),
+        pytest.param(16, struct.pack(">I", 0x01020304), "other byte order", id="byte order"),
+        pytest.param(16, b"\xff\xff\xff\xff", "no byte order", id="no byte order"),
+        pytest.param(20, struct.pack("=I", 2), "version 2", id="a later version"),
+        pytest.param(24, struct.pack("=Q", 2**63), "header is not whole", id="endless header"),
+    ],
+)
+@pytest.mark.skipif(sys.byteorder != "little", reason="the table is for little-endian machines")
+def test_the_refusal_says_what_is_wrong(file, tmp_path, offset, content, message):
+    whole = bytearray(file.read_bytes())
+    whole[offset : offset + len(content)] = content
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(whole)
+    with pytest.raises(SnapshotError, match=message):
+        Index.open(wrong)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no advisory locks there")
+def test_a_second_writer_of_the_same_file_is_refused(index, tmp_path):
+    import fcntl
+
+    path = tmp_path / "index"
+    index.save(path)
+    with (tmp_path / ".index.partial").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StateError):
+            index.save(path)
+    index.save(path)
+    assert len(Index.open(path)) == len(index)
+    assert not (tmp_path / ".index.partial").exists()
+
+
+WRITER = """
+import sys
+import numpy as np
+from unspread.match import Index
+rows = np.random.default_rng(3).integers(0, 2**64, (30_000, 4), dtype=np.uint64)
+indexes = [Index.build(np.arange(count), rows[:count]) for count in (20_000, 30_000)]
+while True:
+    for index in indexes:
+        index.save(sys.argv[1])
+        print(len(index), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(tmp_path):
+    path = tmp_path / "index"
+    rng = np.random.default_rng()
+    for _ in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(3):
+                assert writer.stdout.readline()
+            # Not a wait for anything: the kill must come at a moment nobody chose.
+            time.sleep(rng.uniform(0, 0.03))
+            os.kill(writer.pid, signal.SIGKILL)
+        assert len(Index.open(path, verify=True)) in {20_000, 30_000}
