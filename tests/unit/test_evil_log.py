@@ -56,7 +56,7 @@ from unspread.transparency.note import (
     Signature,
     sign_note,
 )
-from unspread.transparency.policy import LogPolicy, WitnessQuorumError, WrongLogError
+from unspread.transparency.policy import Group, LogPolicy, WitnessQuorumError, WrongLogError
 
 LATEST = "feed/board/latest"
 
@@ -451,8 +451,8 @@ def test_a_quorum_of_witnesses_is_needed(
     broken: int | None,
     error: type[TrustError] | None,
 ) -> None:
-    keys = frozenset(each.key for each in witnesses)
-    evil.log.policy = LogPolicy(evil.signer().key, keys, quorum=2)
+    quorum = Group(2, tuple(each.key for each in witnesses))
+    evil.log.policy = LogPolicy(evil.signer().key, quorum)
     latest = evil.latest()
     note = latest.checkpoint
     for number in signing:

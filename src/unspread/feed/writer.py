@@ -7,6 +7,7 @@ signed before, or its continuation.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -36,8 +37,10 @@ from unspread.feed.segments import (
 )
 from unspread.model import Level
 from unspread.transparency.checkpoint import Checkpoint
+from unspread.transparency.merkle import EMPTY_ROOT
 from unspread.transparency.note import Note, NoteSigner, Signature, VerifierKey, sign_note
-from unspread.transparency.proof import EntryProof, inclusion_proof
+from unspread.transparency.policy import NO_WITNESSES, Group
+from unspread.transparency.proof import EntryProof, NodeSource, inclusion_proof
 from unspread.transparency.tiles import TileBuilder, TileReader
 
 LOG_PREFIX: Final = "log/"
@@ -102,7 +105,7 @@ class FeedPartner:
         check_partner_id(self.partner_id)
 
 
-Cosign = Callable[[Checkpoint, Note], Sequence[Signature]]
+Cosign = Callable[[Note, NodeSource], Sequence[Signature]]
 """Asks the witnesses to sign a checkpoint; returns what they answered in time."""
 
 
@@ -141,12 +144,14 @@ class FeedWriter:
         source: EntrySource,
         post_quantum_key: PostQuantumSigningKey | None = None,
         cosign: Cosign | None = None,
+        quorum: Group = NO_WITNESSES,
         expires_after_seconds: int = EXPIRES_AFTER_SECONDS,
     ) -> None:
         """Continue the log in `public`, which began when `private` and `public` were empty.
 
         `private` remembers what was signed. It must be as durable as the database: without it the
-        writer could sign a fork.
+        writer could sign a fork. A checkpoint is published once `quorum` is met by what `cosign`
+        returns; until then the one before stands.
 
         Raises:
             TrustError: if `public` does not hold what was signed.
@@ -156,6 +161,7 @@ class FeedWriter:
         self._private = private
         self._source = source
         self._cosign = cosign
+        self._quorum = quorum
         self._expires_after = timedelta(seconds=expires_after_seconds)
         self._signer = NoteSigner(origin, log_key)
         self._signers = [self._signer]
@@ -163,25 +169,35 @@ class FeedWriter:
             self._signers.append(NoteSigner(origin, post_quantum_key))
         self._feeds: dict[str, _Feed] = {}
         self._note: Note | None = None
-        try:
-            self._note = Note.from_bytes(private.get(_SIGNED))
-            self._note.require(self._signer.key)
-            self._signed = Checkpoint.from_text(self._note.text)
-        except MissingBlobError:
-            self._signed = Checkpoint(origin, 0, TileReader(self._fetch, 0).frontier().root())
+        self._published = self._signed = Checkpoint(origin, 0, EMPTY_ROOT)
+        with suppress(MissingBlobError):
+            self._signed = self._ours(Note.from_bytes(private.get(_SIGNED)))
+        with suppress(MissingBlobError):
+            note = Note.from_bytes(public.get(CHECKPOINT_PATH))
+            self._published, self._note = self._ours(note), note
         self._builder = TileBuilder(TileReader(self._fetch, self._signed.size))
-        if self._signed.origin != origin or self._builder.frontier.root() != self._signed.root:
+        if (
+            self._builder.frontier.root() != self._signed.root
+            or self._published.size > self._signed.size
+        ):
             raise RefusesToSignError("the log's files are not the tree that was signed")
+
+    def _ours(self, note: Note) -> Checkpoint:
+        note.require(self._signer.key)
+        checkpoint = Checkpoint.from_text(note.text)
+        if checkpoint.origin != self.origin:
+            raise RefusesToSignError("the files are another log's")
+        return checkpoint
 
     @property
     def size(self) -> int:
-        """How many entries are signed and published."""
-        return self._signed.size
+        """How many entries are published."""
+        return self._published.size
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What was signed last."""
-        return self._signed
+        """What was published last."""
+        return self._published
 
     @property
     def keys(self) -> list[VerifierKey]:
@@ -207,13 +223,13 @@ class FeedWriter:
         """
         if size < self._signed.size:
             raise RefusesToSignError("the database has fewer entries than were signed")
-        before = self._signed.size
-        if size > before or self._note is None:
+        if size > self._published.size or self._note is None:
             self._sign(size, now)
-        reader = TileReader(self._fetch, size)
-        for partner in partners:
-            self._publish_to(partner, reader, now, erased)
-        return self._signed
+        if self._note is not None:
+            reader = TileReader(self._fetch, self.size)
+            for partner in partners:
+                self._publish_to(partner, self._note, reader, now, erased)
+        return self._published
 
     def proof(self, index: int) -> bytes:
         """The `.tlog-proof` of entry `index`, for the person whose listing it is.
@@ -238,10 +254,11 @@ class FeedWriter:
         self._private.put(_SIGNED, note.to_bytes())
         self._signed = checkpoint
         if self._cosign is not None:
-            note = replace(note, signatures=note.signatures + tuple(self._cosign(checkpoint, note)))
-            self._private.put(_SIGNED, note.to_bytes())
-        self._note = note
-        self._public.put(CHECKPOINT_PATH, note.to_bytes())
+            signatures = self._cosign(note, TileReader(self._fetch, size).node)
+            note = replace(note, signatures=(*note.signatures, *signatures))
+        if self._quorum.is_met_by(note.signed_by(self._quorum.witnesses())):
+            self._public.put(CHECKPOINT_PATH, note.to_bytes())
+            self._published, self._note = checkpoint, note
 
     def _grow(self, size: int) -> Iterator[tuple[str, bytes]]:
         for start in range(self._builder.size, size, _BATCH):
@@ -261,7 +278,12 @@ class FeedWriter:
         return entries
 
     def _publish_to(
-        self, partner: FeedPartner, reader: TileReader, now: datetime, erased: Collection[int]
+        self,
+        partner: FeedPartner,
+        note: Note,
+        reader: TileReader,
+        now: datetime,
+        erased: Collection[int],
     ) -> None:
         feed = self._feeds.get(partner.partner_id)
         if feed is None:
@@ -273,7 +295,7 @@ class FeedWriter:
         previous = feed.lines + feed.deltas
         if not is_current:
             self._extend(partner, feed, reader, touched)
-        self._put_latest(partner, feed, now)
+        self._put_latest(partner, feed, note, now)
         if touched:
             kept = {line.digest for line in feed.lines + feed.deltas}
             for line in previous:
@@ -365,15 +387,13 @@ class FeedWriter:
             parts.append(padding_run(run))
         return b"".join(parts)
 
-    def _put_latest(self, partner: FeedPartner, feed: _Feed, now: datetime) -> None:
-        if self._note is None:
-            raise StateError("nothing is published yet")
-        index_stop = self._signed.size & -_BLOCK
+    def _put_latest(self, partner: FeedPartner, feed: _Feed, note: Note, now: datetime) -> None:
+        index_stop = feed.size & -_BLOCK
         index = lines_to_text([line for line in feed.lines if line.stop <= index_stop]).encode()
         latest = Latest(
             partner.partner_id,
             now + self._expires_after,
-            self._note,
+            note,
             index_stop,
             len(index),
             sha256(index).hex(),
@@ -382,8 +402,8 @@ class FeedWriter:
         )
         if index_stop:
             self._public.put(latest.index_path(), index)
-        note = sign_note(latest.to_text(), [self._signer], now)
-        self._public.put(f"feed/{partner.partner_id}/latest", note.to_bytes())
+        signed = sign_note(latest.to_text(), [self._signer], now)
+        self._public.put(f"feed/{partner.partner_id}/latest", signed.to_bytes())
         feed.expires_at = latest.expires_at
 
 

@@ -1,12 +1,18 @@
-"""When a checkpoint is trusted: the log's signature, and those of k of n witnesses."""
+"""When a checkpoint is trusted: the log's signature, and those of a quorum of witnesses.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+A policy can be written as a file, https://c2sp.org/tlog-policy.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final, Union
 
 from unspread.errors import InputError, TrustError
 from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.note import MissingSignatureError, Note, SignatureKind, VerifierKey
+
+_MOST_LINES: Final = 1000
 
 
 class WitnessQuorumError(TrustError):
@@ -18,19 +24,46 @@ class WrongLogError(TrustError):
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Satisfied when `threshold` of its members are: witnesses that signed, or groups."""
+
+    threshold: int
+    members: tuple[Union[VerifierKey, "Group"], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= len(self.members):
+            raise InputError("a group's threshold is at most the number of its members")
+
+    def witnesses(self) -> frozenset[VerifierKey]:
+        """Every witness in it."""
+        found: set[VerifierKey] = set()
+        for member in self.members:
+            found |= member.witnesses() if isinstance(member, Group) else {member}
+        return frozenset(found)
+
+    def is_met_by(self, signed: Collection[VerifierKey]) -> bool:
+        """Whether the witnesses that signed suffice."""
+        met = sum(
+            member.is_met_by(signed) if isinstance(member, Group) else member in signed
+            for member in self.members
+        )
+        return met >= self.threshold
+
+
+NO_WITNESSES: Final = Group(0)
+
+
+@dataclass(frozen=True, slots=True)
 class LogPolicy:
     """Which log is followed, by which key, and which witnesses must have seen its checkpoints."""
 
     log_key: VerifierKey
     """Its name is the log's origin."""
-    witnesses: frozenset[VerifierKey] = frozenset()
-    quorum: int = 0
-    """How many of the witnesses must have signed; 0 in a trial without witnesses."""
+    quorum: Group = NO_WITNESSES
+    """Without witnesses, a log could show two platforms two lists."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.quorum <= len(self.witnesses):
-            raise InputError("the quorum is at most the number of witnesses")
-        if any(key.kind is SignatureKind.ED25519 for key in self.witnesses):
+        if any(key.kind is SignatureKind.ED25519 for key in self.quorum.witnesses()):
             raise InputError("a witness signs cosignatures")
 
     @property
@@ -48,32 +81,132 @@ class LogPolicy:
             WitnessQuorumError: if too few witnesses signed.
             MalformedNoteError: if it is not a checkpoint.
         """
-        signed = note.signed_by([self.log_key, *self.witnesses])
+        witnesses = self.quorum.witnesses()
+        signed = note.signed_by([self.log_key, *witnesses])
         if self.log_key not in signed:
             raise MissingSignatureError("the log's own signature is missing")
-        count = len(signed) - 1
-        if count < self.quorum:
+        if not self.quorum.is_met_by(signed):
             raise WitnessQuorumError(
-                f"{count} of {len(self.witnesses)} witnesses have signed, {self.quorum} are needed"
+                f"only {len(signed) - 1} of {len(witnesses)} witnesses have signed"
             )
         checkpoint = Checkpoint.from_text(note.text)
         if checkpoint.origin != self.origin:
             raise WrongLogError("the checkpoint is another log's")
         return checkpoint
 
-    def witnessed_at(self, note: Note) -> list[tuple[str, datetime]]:
+    def witnessed_at(self, note: Note) -> dict[str, datetime]:
         """Which witnesses signed, and when.
 
         Raises:
             SignatureError: if one's signature does not hold.
         """
-        found = note.signed_by(self.witnesses)
-        return sorted((key.name, at) for key, at in found.items() if at is not None)
+        found = note.signed_by(self.quorum.witnesses())
+        return {key.name: at for key, at in found.items() if at is not None}
 
 
 def trial_policy(
-    origin: str, public_key: bytes, witnesses: Iterable[VerifierKey] = ()
+    origin: str, public_key: bytes, witnesses: Iterable[VerifierKey] = (), quorum: int = 0
 ) -> LogPolicy:
-    """A policy that needs the log's own signature only."""
+    """A policy that needs the log's own signature and those of `quorum` of the witnesses."""
     key = VerifierKey(origin, SignatureKind.ED25519, public_key)
-    return LogPolicy(key, frozenset(witnesses), 0)
+    return LogPolicy(key, Group(quorum, tuple(witnesses)))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What a tlog-policy file says."""
+
+    logs: tuple[tuple[VerifierKey, str], ...]
+    """Each log's key and address, which may be empty."""
+    witnesses: tuple[tuple[VerifierKey, str], ...]
+    """Each witness's key and address, which may be empty."""
+    quorum: Group
+
+    def for_log(self, origin: str | None = None) -> LogPolicy:
+        """The policy for one of its logs; for its only log if `origin` is not given.
+
+        Raises:
+            InputError: if it names no such log.
+        """
+        keys = [key for key, _ in self.logs if origin in {None, key.name}]
+        if not keys or (origin is None and len(keys) > 1):
+            raise InputError("the policy does not name this log, or names several")
+        return LogPolicy(keys[0], self.quorum)
+
+    @classmethod
+    def from_text(cls, text: str) -> "PolicyFile":
+        """Read a policy.
+
+        Raises:
+            InputError: with the number of the line that is wrong.
+        """
+        lines = text.split("\n")
+        if len(lines) > _MOST_LINES or any(c < " " and c not in "\t\n" for c in text):
+            raise InputError("not a policy file")
+        reading = _PolicyReading()
+        for number, line in enumerate(lines, 1):
+            words = line.replace("\t", " ").split(" ")
+            words = [word for word in words if word]
+            if not words or words[0].startswith("#"):
+                continue
+            try:
+                reading.take(words)
+            except InputError as error:
+                raise InputError(f"line {number} of the policy: {error}") from None
+        if reading.quorum is None:
+            raise InputError("a policy has one quorum line")
+        return cls(tuple(reading.logs), tuple(reading.witnesses), reading.quorum)
+
+
+@dataclass(slots=True)
+class _PolicyReading:
+    logs: list[tuple[VerifierKey, str]] = field(default_factory=list)
+    witnesses: list[tuple[VerifierKey, str]] = field(default_factory=list)
+    named: dict[str, VerifierKey | Group] = field(default_factory=dict)
+    grouped: set[str] = field(default_factory=set)
+    quorum: Group | None = None
+
+    def take(self, words: list[str]) -> None:
+        match words:
+            case ["log", key, *url] if len(url) <= 1:
+                self.logs.append((self._key(key, self.logs), "".join(url)))
+            case ["witness", name, key, *url] if len(url) <= 1:
+                witness = self._key(key, self.witnesses)
+                self._name(name, witness)
+                self.witnesses.append((witness, "".join(url)))
+            case ["group", name, threshold, *members] if members:
+                self._group(name, threshold, members)
+            case ["quorum", name] if self.quorum is None:
+                known = NO_WITNESSES if name == "none" else self._known(name)
+                self.quorum = known if isinstance(known, Group) else Group(1, (known,))
+            case _:
+                raise InputError("not understood")
+
+    def _key(self, text: str, others: list[tuple[VerifierKey, str]]) -> VerifierKey:
+        key = VerifierKey.from_text(text)
+        if any(other.public == key.public for other, _ in others):
+            raise InputError("this key is named twice")
+        return key
+
+    def _name(self, name: str, member: VerifierKey | Group) -> None:
+        if name == "none" or name in self.named:
+            raise InputError("this name is taken")
+        self.named[name] = member
+
+    def _known(self, name: str) -> VerifierKey | Group:
+        if name not in self.named:
+            raise InputError("a name is not defined above")
+        return self.named[name]
+
+    def _group(self, name: str, threshold: str, members: list[str]) -> None:
+        if len(set(members)) < len(members) or not self.grouped.isdisjoint(members):
+            raise InputError("a name can be a member once only")
+        known = tuple(self._known(member) for member in members)
+        words = {"any": 1, "all": len(known)}
+        if threshold not in words and not (threshold.isascii() and threshold.isdigit()):
+            raise InputError("a threshold is any, all or a number")
+        count = words[threshold] if threshold in words else int(threshold)
+        if not count >= 1:
+            raise InputError("a threshold is at least 1")
+        self._name(name, Group(count, known))
+        self.grouped.update(members)
