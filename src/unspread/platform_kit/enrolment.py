@@ -111,7 +111,8 @@ def enrol(
         partner_id=enrolled.partner_id,
         log_origin=enrolled.log_origin,
         log_key=enrolled.log_key,
-        feed=enrolled.feed.rstrip("/"),
+        # A reader's paths begin with feed/PARTNER themselves.
+        feed=enrolled.feed.rstrip("/").removesuffix(f"/feed/{enrolled.partner_id}"),
         push=enrolled.push,
     )
     _write(path, joined)

@@ -54,6 +54,8 @@ _SCHEMA: Final = (
     "CREATE INDEX listings_by_sequence ON listings (sequence)",
     "CREATE UNIQUE INDEX listings_by_key ON listings (list, key) WHERE key IS NOT NULL",
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    # A platform that begins anew must not repeat ids that the clearinghouse has seen.
+    "INSERT INTO counters VALUES ('instance', abs(random()) % 1000000000000)",
     """CREATE TABLE findings (
         list INTEGER NOT NULL, listing_id INTEGER NOT NULL, reference TEXT NOT NULL,
         response TEXT NOT NULL, PRIMARY KEY (list, listing_id, reference)) WITHOUT ROWID""",
@@ -795,7 +797,7 @@ class Store:
         connection.execute(
             "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
             (
-                f"{kind}-{listing_id}-{turn}",
+                f"{_counter(connection, 'instance')}-{turn}",
                 number,
                 listing_id,
                 said.kind,

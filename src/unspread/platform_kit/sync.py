@@ -25,7 +25,13 @@ _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 _PUSH_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 """A push stream says something every 20 seconds."""
 _LONGEST_WAIT_SECONDS: Final = 60.0
+_APPROVAL_WAIT_SECONDS: Final = 3.0
 _HTTP_STATUS_OK: Final = 200
+_HTTP_STATUS_NOT_FOUND: Final = 404
+
+
+class NotApprovedError(TransportError):
+    """The clearinghouse has no feed for us yet."""
 
 
 class FeedSync:
@@ -67,16 +73,19 @@ class FeedSync:
     async def _follow(self) -> None:
         failures = 0
         while True:
+            waits_for_approval = False
             try:
                 await self.once()
                 failures = 0
             except UnspreadError as error:
                 failures += 1
+                waits_for_approval = isinstance(error, NotApprovedError)
                 self._note(error)
             wait = self._kit.lists[self._name].poll_seconds
             if failures:
                 # Full jitter, so that platforms do not come back all at once.
-                most = min(2.0**failures, _LONGEST_WAIT_SECONDS)
+                longest = _APPROVAL_WAIT_SECONDS if waits_for_approval else _LONGEST_WAIT_SECONDS
+                most = min(2.0**failures, longest)
                 wait = 0.2 + self._kit.random.random() * most
             try:
                 async with asyncio.timeout(wait):
@@ -148,8 +157,12 @@ class FeedSync:
         size = 0
         try:
             async with self._http.stream("GET", url, timeout=_TIMEOUT) as response:
+                if response.status_code == _HTTP_STATUS_NOT_FOUND and not request.is_immutable:
+                    raise NotApprovedError(
+                        "the clearinghouse has no feed for us yet: it waits for approval there"
+                    )
                 if response.status_code != _HTTP_STATUS_OK:
-                    raise TransportError(_status_text(response.status_code))
+                    raise TransportError(f"the clearinghouse answered {response.status_code}")
                 async for part in response.aiter_bytes():
                     parts.append(part)
                     size += len(part)
@@ -179,9 +192,3 @@ class FeedSync:
             failures += 1
             wait = 0.2 + self._kit.random.random() * min(2.0**failures, _LONGEST_WAIT_SECONDS)
             await asyncio.sleep(wait)
-
-
-def _status_text(status: int) -> str:
-    if status == 404:
-        return "the clearinghouse has no feed for us yet: it waits for approval there"
-    return f"the clearinghouse answered {status}"

@@ -110,7 +110,7 @@ class StandInClearinghouse(TrialLog):
             "partner_id": partner_id,
             "log_origin": self.origin,
             "log_key": to_b64(self.log_key.public),
-            "feed": ADDRESS,
+            "feed": f"{ADDRESS}/feed/{partner_id}",
             "push": f"{ADDRESS}/feed/push",
             "state": "active",
         }
