@@ -118,7 +118,8 @@ class Index:
         self._search = kernel.search
         self._part_rows = part_rows
         self._writing = threading.Lock()
-        self._rebuilding: threading.Thread | None = None
+        self._rebuilding = threading.Lock()
+        self._is_rebuilding = False
         self._removed_while_rebuilding: list[I64] = []
         self._tail_places: dict[int, list[int]] = {}
         self._removed = sum(int(np.count_nonzero(part.dead)) for part in parts)
@@ -225,8 +226,11 @@ class Index:
             for place, each in enumerate(ids.tolist(), start):
                 self._tail_places.setdefault(each, []).append(place)
             self._state = _State(state.parts, tail, views, end)
-            if end >= TAIL_ROWS and self._rebuilding is None:
-                self._start_rebuilding()
+            if end >= TAIL_ROWS and not self._is_rebuilding:
+                self._is_rebuilding = True
+                threading.Thread(
+                    target=self.rebuild, name="unspread-match-rebuild", daemon=True
+                ).start()
 
     def remove(self, ids: I64) -> int:
         """Remove every entry with one of (n,) ids; the next query misses them. How many went.
@@ -245,7 +249,7 @@ class Index:
                     state.tail.dead[place] = 1
                     removed += 1
             self._removed += removed
-            if self._rebuilding is not None:
+            if self._is_rebuilding:
                 self._removed_while_rebuilding.append(ids)
             return removed
 
@@ -254,9 +258,18 @@ class Index:
 
         Queries go on meanwhile. `add` starts the same in the background when it is time.
         """
-        with self._writing:
-            thread = self._rebuilding or self._start_rebuilding()
-        thread.join()
+        with self._rebuilding:
+            with self._writing:
+                old = self._state
+                self._is_rebuilding = True
+                self._removed_while_rebuilding = []
+            try:
+                ids, permuted = _living(old)
+                parts = parts_of(self._kernel, ids, permuted, part_rows=self._part_rows)
+                with self._writing:
+                    self._swap(old, parts)
+            finally:
+                self._is_rebuilding = False
 
     def save(self, path: Path | str) -> None:
         """Write the index to a file for `open`. At any moment `path` holds the old or the new.
@@ -277,7 +290,7 @@ class Index:
     def info(self) -> IndexInfo:
         """The state of the index, for operators."""
         with self._writing:
-            state, removed, rebuilding = self._state, self._removed, self._rebuilding is not None
+            state, removed, rebuilding = self._state, self._removed, self._is_rebuilding
         return IndexInfo(
             kernel=self._kernel.name,
             entries=sum(map(len, state.parts)) + state.tail_rows - removed,
@@ -291,23 +304,6 @@ class Index:
     def _state_of(self, parts: tuple[Part, ...], tail: Part, tail_rows: int) -> _State:
         views = tuple(self._kernel.view(part) for part in (*parts, tail))
         return _State(parts, tail, views, tail_rows)
-
-    def _start_rebuilding(self) -> threading.Thread:
-        self._removed_while_rebuilding = []
-        self._rebuilding = threading.Thread(
-            target=self._rebuild, args=(self._state,), name="unspread-match-rebuild", daemon=True
-        )
-        self._rebuilding.start()
-        return self._rebuilding
-
-    def _rebuild(self, old: _State) -> None:
-        try:
-            ids, permuted = _living(old)
-            parts = parts_of(self._kernel, ids, permuted, part_rows=self._part_rows)
-            with self._writing:
-                self._swap(old, parts)
-        finally:
-            self._rebuilding = None
 
     def _swap(self, old: _State, parts: tuple[Part, ...]) -> None:
         """Replace what `old` held by `parts`, keeping what changed since."""
