@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unspread.errors import TransportError
+from unspread.errors import TransportError, TrustError
 
 MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
 MAX_CAPTION_CHARACTERS: Final = 200
@@ -126,7 +126,7 @@ class ScanAnswer:
 Scan = Callable[[bytes, str], Awaitable[ScanAnswer]]
 """Asks the platform kit about an upload: its bytes and the reference it will have if accepted."""
 
-VerifyWebhook = Callable[[bytes, dict[str, str]], dict[str, object]]
+VerifyWebhook = Callable[[bytes, Mapping[str, str]], dict[str, object]]
 """The body of a webhook, if the platform kit signed it; else raises TrustError."""
 
 
@@ -165,7 +165,7 @@ def _explained(status: int, body: dict[str, object]) -> str:
         )
     if status in {429, 503}:
         return "The check is busy. Try again in a moment."
-    return f"This was not posted. {body.get('message', 'It is not a picture or video.')}"
+    return f"This was not posted. {body.get('reason', 'It is not a picture or video.')}"
 
 
 def in_front_of(kit: ASGIApp, board: ASGIApp) -> ASGIApp:
@@ -224,7 +224,10 @@ def create_app(
         return FileResponse(posts.path(post.post_id), media_type=post.media_type)
 
     async def take_down(request: Request) -> Response:
-        body = verify_webhook(await request.body(), dict(request.headers))
+        try:
+            body = verify_webhook(await request.body(), request.headers)
+        except TrustError as error:
+            return JSONResponse({"message": str(error)}, 403)
         reference = str(body["reference"])
         if body.get("action") == "remove":
             await asyncio.to_thread(posts.remove, reference)
