@@ -20,7 +20,7 @@ $(UV): deploy/uv.txt
 
 # Locked and hashed; an environment that is already right takes a fraction of a second.
 install: $(UV) ## install what `make run` needs
-	UV_PYTHON=$(PYTHON) $(UV) sync --quiet --frozen $(GROUPS)
+	UV_PYTHON=$(PYTHON) $(UV) sync --quiet --frozen --inexact $(GROUPS)
 
 web: install ## build the page's third-party modules and translations
 	$(BIN)/python web/build.py
