@@ -19,11 +19,14 @@ from typing import IO, Final
 import click
 import httpx
 
+from unspread.demo.platform import LIST_NAME
 from unspread.errors import InputError, StateError, TransportError
+from unspread.platform_kit.enrolment import enrol, memberships
 
 START_WITHIN_SECONDS: Final = 60.0
 STOP_WITHIN_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.1
+PLATFORM_NAME: Final = "Sample board"
 
 
 @click.command()
@@ -88,12 +91,16 @@ def _enrol_once(data: Path, clearinghouse_url: str) -> None:
     if done.exists():
         return
     clearinghouse = ("--data", str(data / "clearinghouse"))
-    invitation = _run("clearinghouse", "partner", "invite", "Sample board", *clearinghouse)
-    partner = _run(
-        "platform", "enroll", "--data", str(data / "platform"), "--at", clearinghouse_url,
-        "--invitation", invitation,
-    )  # fmt: skip
-    _run("clearinghouse", "partner", "approve", partner, "--by", "A", "--by", "B", *clearinghouse)
+    platform = data / "platform"
+    membership = dict(memberships(platform)).get(LIST_NAME)
+    if membership is None:
+        invitation = _run("clearinghouse", "partner", "invite", PLATFORM_NAME, *clearinghouse)
+        with httpx.Client(trust_env=False) as http:
+            membership, _ = enrol(
+                platform, LIST_NAME, clearinghouse_url, invitation, PLATFORM_NAME, http=http
+            )
+    approval = ("--by", "first member of staff", "--by", "second member of staff")
+    _run("clearinghouse", "partner", "approve", membership.partner_id, *approval, *clearinghouse)
     done.touch()
 
 

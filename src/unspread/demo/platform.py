@@ -5,7 +5,6 @@
 `POST /scan` over HTTP, take-downs come back as signed webhooks.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +14,15 @@ import click
 import uvicorn
 
 from unspread.demo import board
-from unspread.errors import InputError
 from unspread.platform_kit import app as kit_app
-from unspread.platform_kit.actions.destinations import make_secret, read_keys
-from unspread.platform_kit.actions.signature import verify
+from unspread.platform_kit.actions.receive import received
+from unspread.platform_kit.enrolment import follow_at
 from unspread.platform_kit.settings import Settings
 
 SECRET_FILE: Final = "keys/webhook.secret"  # noqa: S105 - a file's name
 FIRST_KEY_FILE: Final = "keys/first.key"
-POLICY: Final = {"unspread": {"actions": {"unverified": "refuse"}}}
+LIST_NAME: Final = "unspread"
+POLICY: Final = {LIST_NAME: {"actions": {"unverified": "refuse"}}}
 """A platform of real people would hold unverified matches for somebody to look at."""
 
 
@@ -34,19 +33,17 @@ POLICY: Final = {"unspread": {"actions": {"unverified": "refuse"}}}
 def serve(data: Path, port: int, clearinghouse_url: str) -> None:
     """Serve the sample board with the platform kit behind it, until stopped."""
     own_url = f"http://127.0.0.1:{port}"
-    webhook = {"kind": "webhook", "url": f"{own_url}/board/unspread", "secret_file": SECRET_FILE}
-    settings = Settings.load(data, port=port, lists=POLICY, actions=[webhook])
-    secrets = read_keys(make_secret(data / SECRET_FILE))
+    webhook = {"url": f"{own_url}/board/unspread", "secret_file": SECRET_FILE}
+    settings = Settings.load(data, port=port, lists=POLICY, webhook=webhook)
+    # The demo may be started at another port than the last time.
+    follow_at(data, LIST_NAME, clearinghouse_url)
     kit = kit_app.create_app(settings)
     # The kit makes its first key when it is created; the board is its first caller.
     key = (data / FIRST_KEY_FILE).read_text().strip()
 
     def verified(body: bytes, headers: Mapping[str, str]) -> dict[str, object]:
-        verify(headers, body, secrets, int(time.time()))
-        message = json.loads(body)
-        if not isinstance(message, dict):
-            raise InputError("a webhook is a JSON object")
-        return message
+        secret = (data / SECRET_FILE).read_text()
+        return received(body, headers, secret, int(time.time()))
 
     shown = board.create_app(
         board.Posts(data / "board"),

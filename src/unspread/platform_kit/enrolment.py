@@ -131,6 +131,26 @@ def memberships(data: Path) -> Iterator[tuple[str, Membership]]:
             yield path.stem, membership
 
 
+def follow_at(data: Path, list_name: str, clearinghouse: str) -> None:
+    """Follow the same clearinghouse at another address; its log and our keys stay what they are.
+
+    Raises:
+        InputError: for a malformed address.
+        StateError: if the list was not joined, or its file is damaged.
+    """
+    path = data / DIRECTORY / f"{list_name}.json"
+    before, after = _read(path), checked_address(clearinghouse)
+    _write(
+        path,
+        msgspec.structs.replace(
+            before,
+            clearinghouse=after,
+            feed=after + before.feed.removeprefix(before.clearinghouse),
+            push=after + before.push.removeprefix(before.clearinghouse),
+        ),
+    )
+
+
 def words_of_keys(signing_key: bytes, sealing_key: bytes) -> str:
     """What to compare with the clearinghouse by telephone: digits of both public keys' digest."""
     digits = sha256(signing_key, sealing_key).hex()[:16]
