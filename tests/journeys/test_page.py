@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.journeys.page_stand import Stand, page_stand
 from unspread.case_protocol import CaseSubmission
 from unspread.fingerprint import fingerprint_image
+from unspread.model import Kind
 
 pytestmark = pytest.mark.journey
 
@@ -273,3 +274,32 @@ STOP_AS_SOON_AS_IT_IS_READ = """() => {
     });
     observer.observe(list, { childList: true, subtree: true });
 }"""
+
+
+def test_a_part_of_a_screenshot_is_cut_out_on_the_device_by_keyboard(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    screenshot = Image.new("RGB", (400, 1000), "white")
+    inner = picture(8, side=20).resize((400, 500))
+    screenshot.paste(inner, (0, 300))
+    page = open_page("/en/begin")
+    choose(page, encoded(screenshot, "PNG"))
+    page.get_by_role("button", name="Cut out a part: Photo 1").click()
+    canvas = page.locator("#crop-view")
+    expect(canvas).to_have_class("blurred")
+    look = page.get_by_role("button", name="Hold to look")
+    look.dispatch_event("pointerdown")
+    expect(canvas).not_to_have_class("blurred")
+    look.dispatch_event("pointerup")
+    expect(canvas).to_have_class("blurred")
+    for edge, presses in [("Cut off at the top", 30), ("Cut off at the bottom", 20)]:
+        page.get_by_label(edge).focus()
+        for _ in range(presses):
+            page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Use this part").press("Enter")
+    send(page)
+    (item,) = stand.cases[0].items
+    (sent,) = [each.fingerprint() for each in item.fingerprints]
+    expected = fingerprint_image(encoded(inner, "PNG")).first(Kind.PDQ)
+    assert expected is not None
+    assert sent.value == expected.value

@@ -19,15 +19,24 @@ const STRIP_PIXELS = 1 << 20;
  */
 
 /**
+ * A part of the upright picture, in shares of its sides: 0..1.
+ * @typedef {{left: number, top: number, right: number, bottom: number}} Part
+ */
+
+/** @type {Part} */
+const WHOLE = { left: 0, top: 0, right: 1, bottom: 1 };
+
+/**
  * @param {Blob} file
  * @param {import('./media.js').PictureFormat} format
  * @param {Decoders} decoders used where the browser has none, or hides pixels
+ * @param {Part} part
  * @returns {Promise<import('./media.js').Fingerprint[]>}
  */
-export async function pictureFingerprints(file, format, decoders) {
+export async function pictureFingerprints(file, format, decoders, part = WHOLE) {
   const { blob, pixels } = await withoutProfile(file, format);
   checkPixels(pixels);
-  const sampler = await sample(blob, format, decoders);
+  const sampler = await sample(blob, format, decoders, part);
   const { hash, quality } = pdqOf(sampler.upright());
   return [{ kind: 'pdq', value: toHex(hash), part: 'whole', quality }];
 }
@@ -36,13 +45,18 @@ export async function pictureFingerprints(file, format, decoders) {
  * @param {Blob} blob
  * @param {import('./media.js').PictureFormat} format
  * @param {Decoders} decoders
+ * @param {Part} part
  */
-async function sample(blob, format, decoders) {
+async function sample(blob, format, decoders, part) {
   const decoder = decoders[format];
   if (decoder) {
     const { rgba, width, height } = await decoder(blob);
-    const sampler = new LumaSampler(...checkedSides(width, height));
-    sampler.addRgba(rgba, height);
+    const box = boxOf(part, width, height);
+    const sampler = new LumaSampler(box.width, box.height);
+    for (let row = box.y; row < box.y + box.height; row++) {
+      const from = (row * width + box.x) * 4;
+      sampler.addRgba(rgba.subarray(from, from + box.width * 4), 1);
+    }
     return sampler;
   }
   if (!canvasTellsTheTruth()) throw new UnreadableMediaError('pixels_hidden');
@@ -57,7 +71,7 @@ async function sample(blob, format, decoders) {
     throw new UnreadableMediaError(isForeign ? 'no_decoder' : 'damaged');
   }
   try {
-    return sampleBitmap(bitmap);
+    return sampleBitmap(bitmap, part);
   } finally {
     bitmap.close();
   }
@@ -65,10 +79,11 @@ async function sample(blob, format, decoders) {
 
 /**
  * @param {ImageBitmap} bitmap
+ * @param {Part} part
  * @returns {LumaSampler}
  */
-function sampleBitmap(bitmap) {
-  const [width, height] = checkedSides(bitmap.width, bitmap.height);
+function sampleBitmap(bitmap, part) {
+  const { x, y, width, height } = boxOf(part, bitmap.width, bitmap.height);
   const sampler = new LumaSampler(width, height);
   const rows = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
   const canvas = new OffscreenCanvas(width, rows);
@@ -77,7 +92,7 @@ function sampleBitmap(bitmap) {
     const count = Math.min(rows, height - top);
     context.fillStyle = '#fff';
     context.fillRect(0, 0, width, count);
-    context.drawImage(bitmap, 0, top, width, count, 0, 0, width, count);
+    context.drawImage(bitmap, x, y + top, width, count, 0, 0, width, count);
     sampler.addRgba(context.getImageData(0, 0, width, count).data, count);
   }
   return sampler;
@@ -91,14 +106,17 @@ function readable(canvas) {
 }
 
 /**
- * @param {number} width
+ * @param {Part} part
+ * @param {number} width of the whole picture, in pixels
  * @param {number} height
- * @returns {[number, number]}
  */
-function checkedSides(width, height) {
+function boxOf(part, width, height) {
   checkPixels(width * height);
-  if (Math.min(width, height) < MIN_SIDE_PIXELS) throw new UnreadableMediaError('too_small');
-  return [width, height];
+  const x = Math.round(part.left * width);
+  const y = Math.round(part.top * height);
+  const box = { x, y, width: Math.round(part.right * width) - x, height: Math.round(part.bottom * height) - y };
+  if (Math.min(box.width, box.height) < MIN_SIDE_PIXELS) throw new UnreadableMediaError('too_small');
+  return box;
 }
 
 /** @type {boolean | undefined} */

@@ -5,7 +5,7 @@ import { kindOf, StoppedError, UnreadableMediaError, Watch } from './media.js';
 import { pictureFingerprints } from './picture.js';
 
 /**
- * @typedef {{file: Blob} | 'stop' | 'prepare'} Request
+ * @typedef {{file: Blob, part?: import('./picture.js').Part} | 'stop' | 'prepare'} Request
  * @typedef {{type: 'progress', share: number}
  *   | {type: 'done', result: import('./media.js').MediaFingerprint}
  *   | {type: 'refused', reason: import('./media.js').Reason}
@@ -32,19 +32,20 @@ export function serve(decoders) {
       await import('./video.js');
       answer({ type: 'prepared' });
     } else {
-      await work(event.data.file, decoders);
+      await work(event.data.file, event.data.part, decoders);
     }
   });
 }
 
 /**
  * @param {Blob} file
+ * @param {import('./picture.js').Part | undefined} part
  * @param {import('./picture.js').Decoders} decoders
  */
-async function work(file, decoders) {
+async function work(file, part, decoders) {
   current = new Watch((share) => answer({ type: 'progress', share }));
   try {
-    answer({ type: 'done', result: await fingerprint(file, decoders, current) });
+    answer({ type: 'done', result: await fingerprint(file, part, decoders, current) });
   } catch (error) {
     if (error instanceof StoppedError) answer({ type: 'stopped' });
     else if (error instanceof UnreadableMediaError) answer({ type: 'refused', reason: error.code });
@@ -61,14 +62,17 @@ function answer(message) {
 
 /**
  * @param {Blob} file
+ * @param {import('./picture.js').Part | undefined} part
  * @param {import('./picture.js').Decoders} decoders
  * @param {Watch} watch
  * @returns {Promise<import('./media.js').MediaFingerprint>}
  */
-async function fingerprint(file, decoders, watch) {
+async function fingerprint(file, part, decoders, watch) {
   const kind = await kindOf(file);
   if (kind.media === 'image') {
-    const pdq = await pictureFingerprints(file, kind.format, decoders);
+    const pdq = await pictureFingerprints(file, kind.format, decoders, part);
+    // A part was never a file of its own: digests would be those of the screenshot around it.
+    if (part) return { media: 'image', fingerprints: pdq, notes: [] };
     return { media: 'image', fingerprints: [...pdq, ...(await digests(file, watch))], notes: [] };
   }
   if (kind.format === 'other') {

@@ -3,6 +3,7 @@
  * Neither a name nor a picture is kept or shown.
  */
 
+import { choosePart } from './crop.js';
 import { button, element } from './element.js';
 import { count, duration, percent, text } from './texts.js';
 import { startWorker } from './workers.js';
@@ -27,6 +28,8 @@ class Row {
     this.state = 'waiting';
     /** @type {import('../fingerprint/media.js').MediaFingerprint | null} */
     this.result = null;
+    /** @type {import('../fingerprint/picture.js').Part | undefined} */
+    this.part = undefined;
     this.startedAt = 0;
     this.item = element('li');
     this.title = element('p');
@@ -160,7 +163,7 @@ export class Files {
       this.end(kind);
       this.refuse(row, navigator.onLine || kind === 'fingerprint' ? 'failed' : 'needs_network');
     };
-    worker.postMessage({ file: row.file });
+    worker.postMessage({ file: row.file, part: row.part });
   }
 
   /**
@@ -240,6 +243,20 @@ export class Files {
   }
 
   /** @param {Row} row */
+  async crop(row) {
+    let part;
+    try {
+      part = await choosePart(row.file);
+    } catch {
+      this.show(row, text('no_decoder'));
+      return;
+    }
+    if (part === null) return;
+    row.part = part;
+    this.again(row);
+  }
+
+  /** @param {Row} row */
   remove(row) {
     if (this.current === row) this.interrupt();
     const at = this.rows.indexOf(row);
@@ -265,6 +282,9 @@ export class Files {
     if (isBusy) buttons.push(button(text('stop'), () => this.stop(row)));
     if (row.state === 'stopped' || row.state === 'refused') {
       buttons.push(button(text('again'), () => this.again(row)));
+    }
+    if (row.state === 'ready' && row.result?.media === 'image') {
+      buttons.push(button(text('crop'), () => void this.crop(row)));
     }
     if (!isBusy) buttons.push(button(text('remove'), () => this.remove(row)));
     for (const each of buttons) each.setAttribute('aria-label', `${each.textContent}: ${row.name()}`);
