@@ -116,6 +116,8 @@ class Partner(models.Model):
     created_at = models.BigIntegerField()
     last_heard_at = models.BigIntegerField(default=0)
     applied_size = models.BigIntegerField(default=0)
+    logged_size = models.BigIntegerField(default=0)
+    """The size that its last acknowledgement in the log names."""
 
     class Meta:
         db_table = "partner"

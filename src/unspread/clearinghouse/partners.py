@@ -111,8 +111,8 @@ def invite(tx: Transaction, name: str, *, role: str, scopes: frozenset[str], by:
     tx.connection.run(
         "INSERT INTO partner (partner_id, name, role, state, scopes, invitation_digest,"
         " invitation_expires_at, signing_key, sealing_key, next_signing_key,"
-        " created_at, last_heard_at, applied_size)"
-        " VALUES (?, ?, ?, 'invited', ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        " created_at, last_heard_at, applied_size, logged_size)"
+        " VALUES (?, ?, ?, 'invited', ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)",
         partner_id,
         name.strip(),
         role,

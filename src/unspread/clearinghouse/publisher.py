@@ -12,6 +12,7 @@ import structlog
 from unspread.clearinghouse.database import Connection
 from unspread.clearinghouse.partners import Partner, partners
 from unspread.errors import UnspreadError
+from unspread.feed.blobs import DirectoryBlobs
 from unspread.feed.records import Entry, EntryKind
 from unspread.feed.writer import FeedPartner, FeedWriter
 
@@ -60,24 +61,31 @@ class Publisher:
 
     def __init__(
         self,
-        writer: FeedWriter,
+        make_writer: Callable[[], FeedWriter],
+        blobs: DirectoryBlobs,
         source: DatabaseEntries,
         *,
         tick_seconds: float,
+        pad: Callable[[], None] | None,
         clock: Callable[[], float],
         published: Callable[[int], None],
         erased: Callable[[set[int]], None],
     ) -> None:
         """`published` is called with each new size, `erased` once segments hold positions no more;
-        both on the publisher's thread."""
-        self._writer = writer
+        both on the publisher's thread. `pad` is called before each tick's publication; with it
+        nothing is published between ticks."""
+        self._make_writer = make_writer
+        self._writer = make_writer()
+        self._blobs = blobs
         self._source = source
         self._tick_seconds = tick_seconds
+        self._pad = pad
         self._clock = clock
         self._published = published
         self._erased = erased
         self._wake = threading.Event()
         self._stop = False
+        self._fed: set[str] | None = None
         self.failing_since: float | None = None
         self.last_success: float = 0.0
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
@@ -95,7 +103,8 @@ class Publisher:
 
     def wake(self) -> None:
         """Something was committed. From any thread."""
-        self._wake.set()
+        if self._pad is None:
+            self._wake.set()
 
     def close(self) -> None:
         """Publish what is committed, then stop."""
@@ -112,10 +121,24 @@ class Publisher:
         feed_partners = [
             FeedPartner(each.partner_id, each.sealing_key) for each in self._source.partners()
         ]
+        self._end_feeds_but({each.partner_id for each in feed_partners})
         self._writer.publish(size, feed_partners, now, erased=erased)
         if erased:
             self._erased(erased)
         return self._writer.size
+
+    def _end_feeds_but(self, fed: set[str]) -> None:
+        """Delete the feeds of all that are not (or no longer) to be fed."""
+        if fed == self._fed:
+            return
+        present = {path.split("/", 2)[1] for path in self._blobs.paths("feed/")}
+        for partner_id in present - fed:
+            for path in list(self._blobs.paths(f"feed/{partner_id}/")):
+                self._blobs.delete(path)
+        if present - fed:
+            # The writer remembers what it wrote for whom: a feed that returns starts afresh.
+            self._writer = self._make_writer()
+        self._fed = fed
 
     def _work(self) -> None:
         before = self._writer.size
@@ -125,6 +148,8 @@ class Publisher:
             self._wake.clear()
             stopping = self._stop
             try:
+                if self._pad is not None and not stopping:
+                    self._pad()
                 size = self.publish_once()
             except (UnspreadError, OSError, sqlite3.Error, psycopg.Error) as error:
                 # Keep serving what is public; say loudly that it grows old; try again.

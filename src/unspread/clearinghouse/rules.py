@@ -255,6 +255,14 @@ def state_after(state: State, suspended: SuspendedBecause | None) -> State:
     return state
 
 
+MATCHED_WITHIN_DAYS: Final = 365
+
+
+def is_over(expires_day: int, today: int, last_matched_day: int) -> bool:
+    """Whether a case ends: its time is over and nothing of it was found for a year."""
+    return today > expires_day and last_matched_day < today - MATCHED_WITHIN_DAYS
+
+
 FINAL_STATES: Final = frozenset({State.WITHDRAWN, State.EXPIRED, State.REMOVED})
 
 

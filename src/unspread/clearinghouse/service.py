@@ -39,7 +39,7 @@ from unspread.case_protocol import (
     promise_message,
     to_b64,
 )
-from unspread.clearinghouse import key_files, pages_bridge, partners, reading, store
+from unspread.clearinghouse import key_files, pages_bridge, partners, reading, store, well_known
 from unspread.clearinghouse.database import Connection, connect
 from unspread.clearinghouse.gate import (
     Challenges,
@@ -47,8 +47,9 @@ from unspread.clearinghouse.gate import (
     ProofOfWork,
     RateBuckets,
 )
+from unspread.clearinghouse.housekeeping import Housekeeper
 from unspread.clearinghouse.publisher import DatabaseEntries, Publisher
-from unspread.clearinghouse.rules import HeldReason, MalformedCaseError, assess
+from unspread.clearinghouse.rules import MalformedCaseError, assess
 from unspread.clearinghouse.settings import Settings
 from unspread.clearinghouse.writer import Writer
 from unspread.crypto import SALT_BYTES, SignatureError, case_request_message, withdrawal_message
@@ -61,13 +62,10 @@ T = TypeVar("T")
 
 MAX_MERGE_SECONDS: Final = 60
 READ_THREADS: Final = 3
+LARGE_CASE: Final = 200
+"""Fingerprints."""
 MAX_FEEDBACK_AT_ONCE: Final = 500
 MAX_FEEDBACK_ID: Final = 80
-
-
-def random_salt() -> bytes:
-    """Salt of a change's commitment."""
-    return os.urandom(SALT_BYTES)
 
 
 def utc_text(second: int) -> str:
@@ -178,6 +176,7 @@ class Service:
         )
         self.readers = _Readers(settings)
         self.subscribers = Subscribers()
+        self._well_known = well_known.load(settings.data)
         self._languages = pages_bridge.languages(settings.languages)
         self._writing_since = 0
         self.stopping = False
@@ -214,21 +213,24 @@ class Service:
             starting.callback(self.writer.close)
             source = DatabaseEntries(connect(self.settings, read_only=True))
             self.publisher = Publisher(
-                FeedWriter(
+                lambda: FeedWriter(
                     origin=self.log_origin,
                     log_key=self.log_key,
                     public=DirectoryBlobs(self.settings.blobs),
                     private=DirectoryBlobs(self.settings.private_blobs),
                     source=source,
                 ),
+                DirectoryBlobs(self.settings.blobs),
                 source,
                 tick_seconds=self.settings.tick_seconds,
+                pad=self._pad if self.settings.padding_batch else None,
                 clock=self.clock,
                 published=self.subscribers.publish,
                 erased=self._erased,
             )
             self.publisher.start()
             starting.callback(self.publisher.close)
+            starting.callback(Housekeeper(self.writer).close)
             self._running = starting.pop_all()
 
     def stop_soon(self) -> None:
@@ -244,6 +246,11 @@ class Service:
     def _committed(self, transaction: store.Transaction) -> None:
         if transaction.appended:
             self.publisher.wake()
+
+    def _pad(self) -> None:
+        """Fill the log up, so that the public sees whole batches and not who came when."""
+        batch = self.settings.padding_batch
+        self.writer.submit(lambda tx: store.pad(tx, batch)).result()
 
     def _erased(self, positions: set[int]) -> None:
         self.writer.submit(lambda tx: store.erasures_done(tx, positions))
@@ -310,7 +317,11 @@ class Service:
         """
         self.proofs.rate.add()
         self.proofs.check(proof or message.proof)
-        case = self._checked(message)
+        # A film's frames take a while to look at: not on the thread that answers everybody.
+        is_large = sum(len(item.fingerprints) for item in message.items) > LARGE_CASE
+        case = (
+            await asyncio.to_thread(self._checked, message) if is_large else self._checked(message)
+        )
         accepted = await self.write(lambda tx: store.submit(tx, case))
         return accepted.created, self._answer(accepted)
 
@@ -332,7 +343,7 @@ class Service:
             fingerprints.append([each.fingerprint() for each in item.fingerprints])
         if len(set(keys)) != len(keys):
             raise MalformedCaseError("every item has a key of its own")
-        assessed = assess(fingerprints, self._well_known)
+        assessed = assess(fingerprints, self._well_known.reason)
         # The proof differs when a lost answer is asked for again; the content does not.
         content = msgspec.json.encode(msgspec.structs.replace(message, proof=""))
         return store.NewCase(
@@ -344,9 +355,6 @@ class Service:
                 for key, salt, item, each in zip(keys, salts, message.items, assessed, strict=True)
             ),
         )
-
-    def _well_known(self, _value: bytes) -> HeldReason | None:
-        return None
 
     def _answer(self, accepted: store.Accepted) -> CaseAccepted:
         commitments = [commitment.hex() for _, _, _, commitment in accepted.items]
@@ -411,7 +419,7 @@ class Service:
             except SignatureError:
                 raise store.UnknownCaseError("one of these items is not known here") from None
             pairs.append((key, signature))
-        await self.write(lambda tx: store.withdraw(tx, pairs, random_salt))
+        await self.write(lambda tx: store.withdraw(tx, pairs))
         return WithdrawalAccepted(
             [ItemWithdrawn(each.item_key, State.WITHDRAWN) for each in message.withdrawals]
         )
@@ -439,7 +447,7 @@ class Service:
         if len(message.feedback) > MAX_FEEDBACK_AT_ONCE:
             raise InputError(f"at most {MAX_FEEDBACK_AT_ONCE} pieces of feedback at a time")
         pairs = [(each.id, _feedback(each)) for each in message.feedback]
-        return await self.write(lambda tx: store.take_feedback(tx, partner_id, pairs, random_salt))
+        return await self.write(lambda tx: store.take_feedback(tx, partner_id, pairs))
 
     async def acknowledge(self, partner_id: str, message: AcknowledgeRequest) -> None:
         """Take a partner's word that it applied the log up to a size."""

@@ -41,6 +41,12 @@ class Settings:
     tick_seconds: float = 0.25
     """At most this long from a commit to its publication."""
 
+    padding_batch: int = 0
+    """The log grows by whole batches of so many entries, one at least at every tick, so that
+    nobody can see from outside when somebody submitted or withdrew. 0: no padding. With it every
+    submission waits for the next tick: use 8 and a tick of 10 seconds (25 million entries, under
+    1 GB a year)."""
+
     client_address_header: str = ""
     """Header in which the proxy in front gives the client's address, e.g. `x-forwarded-for`
     (its last entry is read). Empty: the connection's own address. Used for rate limits in memory

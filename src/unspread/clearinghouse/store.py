@@ -5,7 +5,8 @@ the log are given here, in the transaction that makes the change: whatever is co
 the log, in that order, and what stands in the log is committed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -33,6 +34,8 @@ from unspread.feed.records import (
     EntryKind,
     add_entry,
     change_entry,
+    padding_entries,
+    padding_needed,
 )
 from unspread.model import (
     Age,
@@ -244,6 +247,13 @@ def erasures_done(tx: Transaction, positions: Iterable[int]) -> None:
     )
 
 
+def pad(tx: Transaction, batch: int) -> None:
+    """Append padding until the log's size is a multiple of `batch`, one batch at least."""
+    entries = padding_entries(padding_needed(tx.size % batch, batch), os.urandom(16))
+    for entry in entries:
+        tx.append(entry, listing_id=-1)
+
+
 def submit(tx: Transaction, case: NewCase) -> Accepted:
     """Store a case and list what may be listed.
 
@@ -366,15 +376,26 @@ def item_by_listing(connection: Connection, listing_id: int) -> StoredItem | Non
     return _stored(rows[0]) if rows else None
 
 
+def items_of_case(connection: Connection, case_id: int) -> list[StoredItem]:
+    """A case's items, in the order submitted."""
+    rows = connection.rows(_ITEM + "WHERE i.case_id = ? ORDER BY i.number", case_id)
+    return [_stored(row) for row in rows]
+
+
+def set_state(tx: Transaction, item: StoredItem, state: State) -> None:
+    """Change the state of an item that was never listed: nobody is told."""
+    tx.connection.run(
+        "UPDATE item SET state = ?, changed_at = ? WHERE id = ?", state, tx.now, item.item_id
+    )
+
+
 def items_of(connection: Connection, case_key: bytes) -> list[StoredItem]:
     """A case's items, in the order submitted."""
     rows = connection.rows(_ITEM + "WHERE c.case_key = ? ORDER BY i.number", case_key)
     return [_stored(row) for row in rows]
 
 
-def withdraw(
-    tx: Transaction, withdrawals: Sequence[tuple[bytes, bytes]], random_salt: Callable[[], bytes]
-) -> None:
+def withdraw(tx: Transaction, withdrawals: Sequence[tuple[bytes, bytes]]) -> None:
     """Withdraw items whose signatures were checked; what is over already stays as it is.
 
     Raises:
@@ -395,18 +416,20 @@ def withdraw(
             record = ChangeRecord.withdrawal(
                 ListingId(item.listing_id), item.level, item.item_key, signature
             )
-            _append_change(tx, item, record, random_salt())
+            append_change(tx, item, record)
         tx.connection.run(
             "UPDATE item SET withdrawal_signature = ?, state = ? WHERE id = ?",
             signature,
             State.WITHDRAWN,
             item.item_id,
         )
-        _erase(tx, item)
+        erase(tx, item)
         tx.count("withdrawals")
 
 
-def _append_change(tx: Transaction, item: StoredItem, record: ChangeRecord, salt: bytes) -> None:
+def append_change(tx: Transaction, item: StoredItem, record: ChangeRecord) -> None:
+    """Change a listing, in the log and in the table."""
+    salt = os.urandom(crypto.SALT_BYTES)
     position = tx.append(change_entry(record, salt), record.listing_id)
     tx.connection.run(
         "UPDATE item SET state = ?, level = ?, revision = ?, changed_at = ? WHERE id = ?",
@@ -419,7 +442,7 @@ def _append_change(tx: Transaction, item: StoredItem, record: ChangeRecord, salt
     tx.changed.append(record.listing_id)
 
 
-def _erase(tx: Transaction, item: StoredItem) -> None:
+def erase(tx: Transaction, item: StoredItem) -> None:
     """Remove fingerprint and salt of an item from the database; published segments follow.
 
     The commitment stays in the log: without the salt nobody can open it.
@@ -478,7 +501,6 @@ def take_feedback(
     tx: Transaction,
     partner_id: str,
     feedback: Sequence[tuple[str, Feedback]],
-    random_salt: Callable[[], bytes],
 ) -> int:
     """Store a partner's feedback and apply the rules; how many pieces were new.
 
@@ -513,11 +535,11 @@ def take_feedback(
             touched[each.listing_id] = None
             tx.count(f"feedback.{each.kind}")
     for listing_id in touched:
-        reconsider(tx, listing_id, random_salt)
+        reconsider(tx, listing_id)
     return new
 
 
-def reconsider(tx: Transaction, listing_id: int, random_salt: Callable[[], bytes]) -> None:
+def reconsider(tx: Transaction, listing_id: int) -> None:
     """Apply the rules to all that partners said of a listing; publish what that changes."""
     item = item_by_listing(tx.connection, listing_id)
     if item is None or item.state in FINAL_STATES:
@@ -545,7 +567,7 @@ def reconsider(tx: Transaction, listing_id: int, random_salt: Callable[[], bytes
         )
         tx.count(f"suspended.{judged.suspended}")
     record = ChangeRecord(ListingId(listing_id), state, judged.level, Authority.RULE, reason)
-    _append_change(tx, item, record, random_salt())
+    append_change(tx, item, record)
 
 
 def acknowledge(tx: Transaction, partner_id: str, size: int, root: bytes) -> None:

@@ -1,0 +1,150 @@
+"""What is due without anybody asking: expiry, erasure, acknowledgements in the log.
+
+Each function is a job for the writer and does a bounded amount; `Housekeeper` calls them again
+until nothing is left, and every ten minutes.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from unspread.clearinghouse import store
+from unspread.clearinghouse.rules import FINAL_STATES, is_over
+from unspread.clearinghouse.store import SECONDS_PER_DAY, Transaction
+from unspread.clearinghouse.writer import Writer
+from unspread.errors import UnspreadError
+from unspread.feed.records import AckRecord, Authority, ChangeReason, ChangeRecord
+from unspread.model import ListingId, State
+
+EVERY_SECONDS: Final = 600.0
+AT_ONCE: Final = 200
+KEEP_ENDED_DAYS: Final = 90
+"""How long a person can still read what became of an ended case."""
+
+log = structlog.get_logger()
+
+
+def expire(tx: Transaction) -> int:
+    """End cases whose time is over; how many were looked at."""
+    today = tx.now // SECONDS_PER_DAY
+    due = tx.connection.rows(
+        "SELECT id, expires_day FROM case_record c WHERE expires_day < ? AND EXISTS (SELECT 1 FROM"
+        " item i WHERE i.case_id = c.id AND i.state IN ('held', 'listed', 'suspended'))"
+        " ORDER BY expires_day LIMIT ?",
+        today,
+        AT_ONCE,
+    )
+    for case_id, expires_day in due:
+        ((last,),) = tx.connection.rows(
+            "SELECT COALESCE(MAX(f.received_at), 0) FROM feedback f JOIN item i"
+            " ON i.listing_id = f.listing_id WHERE i.case_id = ?"
+            " AND f.kind IN ('found', 'removed', 'blocked')",
+            case_id,
+        )
+        if is_over(expires_day, today, last // SECONDS_PER_DAY):
+            _expire_case(tx, case_id)
+        else:
+            # It is still being found: a year more, without a word.
+            tx.connection.run(
+                "UPDATE case_record SET expires_day = ? WHERE id = ?", today + 365, case_id
+            )
+            tx.count("renewals.by_match")
+    return len(due)
+
+
+def _expire_case(tx: Transaction, case_id: int) -> None:
+    for item in store.items_of_case(tx.connection, case_id):
+        if item.state in FINAL_STATES:
+            continue
+        if item.listing_id is not None:
+            record = ChangeRecord(
+                ListingId(item.listing_id),
+                State.EXPIRED,
+                item.level,
+                Authority.RULE,
+                ChangeReason.EXPIRED,
+            )
+            store.append_change(tx, item, record)
+        else:
+            store.set_state(tx, item, State.EXPIRED)
+        store.erase(tx, item)
+        tx.count("expired")
+
+
+def forget_ended(tx: Transaction) -> int:
+    """Delete cases all of whose items ended long ago; how many."""
+    before = tx.now - KEEP_ENDED_DAYS * SECONDS_PER_DAY
+    ended = tx.connection.rows(
+        "SELECT id FROM case_record c WHERE NOT EXISTS (SELECT 1 FROM item i WHERE"
+        " i.case_id = c.id AND (i.state IN ('held', 'listed', 'suspended') OR i.changed_at > ?))"
+        " LIMIT ?",
+        before,
+        AT_ONCE,
+    )
+    for (case_id,) in ended:
+        tx.connection.run("DELETE FROM item WHERE case_id = ?", case_id)
+        tx.connection.run("DELETE FROM case_record WHERE id = ?", case_id)
+    return len(ended)
+
+
+def erase_tombstones(tx: Transaction) -> int:
+    """Erase values kept for programmes whose withdrawals must name them; how many were due."""
+    return tx.connection.run("DELETE FROM pending_tombstone WHERE erase_at <= ?", tx.now)
+
+
+def log_acknowledgements(tx: Transaction) -> int:
+    """Put what partners acknowledged since the last time into the log, one entry each."""
+    due = tx.connection.rows(
+        "SELECT partner_id, name, applied_size FROM partner WHERE applied_size > logged_size"
+        " AND state = 'active' ORDER BY partner_id"
+    )
+    at = datetime.fromtimestamp(tx.now, UTC)
+    for partner_id, name, applied_size in due:
+        public_name = name.encode()[:64].decode(errors="ignore")
+        position = tx.append(AckRecord(public_name, applied_size, at).to_entry(), listing_id=-1)
+        # An acknowledgement of acknowledgements alone is none: the log would never rest.
+        tx.connection.run(
+            "UPDATE partner SET logged_size = ? WHERE partner_id = ?", position + 1, partner_id
+        )
+    return 0
+
+
+JOBS: Final[tuple[Callable[[Transaction], int], ...]] = (
+    expire,
+    forget_ended,
+    erase_tombstones,
+    log_acknowledgements,
+)
+
+
+def run_due(writer: Writer[Transaction]) -> None:
+    """Do all that is due now."""
+    for job in JOBS:
+        while writer.submit(job).result() >= AT_ONCE:
+            pass
+
+
+class Housekeeper:
+    """A thread that does what is due, now and every ten minutes."""
+
+    def __init__(self, writer: Writer[Transaction]) -> None:
+        self._writer = writer
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="housekeeper", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                run_due(self._writer)
+            except UnspreadError as error:
+                log.error("housekeeping_failed", error=type(error).__name__)  # noqa: TRY400 - a trace may quote values
+            self._stop.wait(EVERY_SECONDS)
+
+    def close(self) -> None:
+        """Stop after the job at hand."""
+        self._stop.set()
+        self._thread.join()

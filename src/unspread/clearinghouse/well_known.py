@@ -1,0 +1,82 @@
+"""Pictures that nobody's case is about: how near a fingerprint is to one of them."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.clearinghouse.rules import HeldReason
+from unspread.errors import InputError
+from unspread.model import MATCH_RADIUS_BITS
+
+OWN_FILE: Final = "well_known.txt"
+"""In the data directory: what the operator adds, in the same form."""
+
+_WORDS: Final = 4
+
+
+class MalformedSetError(InputError):
+    """A line of a set of well-known fingerprints is not 64 digits of hex and a name."""
+
+
+class WellKnownSet:
+    """Fingerprints with names, searched one by one against all: there are about a thousand."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """From lines of hex, a space and a name; a name that begins with `blank` is a blank.
+
+        Raises:
+            MalformedSetError: naming the line's number.
+        """
+        values: list[bytes] = []
+        blank: list[bool] = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            digits, _, name = line.strip().partition(" ")
+            try:
+                value = bytes.fromhex(digits)
+            except ValueError:
+                value = b""
+            if len(value) != 32:
+                raise MalformedSetError(f"line {number} of the well-known set is malformed")
+            values.append(value)
+            blank.append(name.startswith("blank"))
+        self._rows: NDArray[np.uint64] = np.frombuffer(b"".join(values), "<u8").reshape(-1, _WORDS)
+        self._is_blank = blank
+
+    def __len__(self) -> int:
+        return len(self._is_blank)
+
+    def reason(self, value: bytes) -> HeldReason | None:
+        """Whether a PDQ is within the radius of one of them, and of what kind."""
+        if not self._is_blank:
+            return None
+        query = np.frombuffer(value, "<u8")
+        distances = np.bitwise_count(self._rows ^ query).sum(axis=1)
+        nearest = int(distances.argmin())
+        if distances[nearest] > MATCH_RADIUS_BITS:
+            return None
+        return HeldReason.BLANK if self._is_blank[nearest] else HeldReason.WELL_KNOWN
+
+
+@cache
+def shipped() -> tuple[str, ...]:
+    """The lines that come with the package, made by `unspread.testing.well_known_pictures`."""
+    text = (files("unspread.clearinghouse") / "data" / OWN_FILE).read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+def load(data: Path) -> WellKnownSet:
+    """The package's set, with the operator's own from the data directory.
+
+    Raises:
+        MalformedSetError: if the operator's is malformed.
+    """
+    own = data / OWN_FILE
+    lines = own.read_text(encoding="utf-8").splitlines() if own.exists() else []
+    return WellKnownSet([*shipped(), *lines])

@@ -1,0 +1,214 @@
+"""What may be listed, how far it is believed, when it ends: tables of cases."""
+
+from datetime import date
+
+import pytest
+
+from unspread.clearinghouse.rules import (
+    VIRAL_PIECES,
+    HeldReason,
+    MalformedCaseError,
+    Said,
+    SuspendedBecause,
+    assess,
+    expiry_day,
+    from_day,
+    renewed_expiry_day,
+    standing,
+    state_after,
+    to_day,
+)
+from unspread.model import FeedbackKind, Fingerprint, Kind, Level, Part, Reason, State
+
+from .conftest import pdq
+
+TODAY = to_day(date(2026, 11, 23))
+
+
+def nothing_known(_value: bytes) -> HeldReason | None:
+    return None
+
+
+def with_ones(count: int, start: int = 0) -> bytes:
+    return (((1 << count) - 1) << start).to_bytes(32, "big")
+
+
+def whole(value: bytes, quality: int = 100) -> Fingerprint:
+    return Fingerprint(Kind.PDQ, value, quality=quality)
+
+
+def frame(value: bytes, quality: int = 100) -> Fingerprint:
+    return Fingerprint(Kind.PDQ, value, Part.FRAME, quality)
+
+
+def flipped(value: bytes, bits: int) -> bytes:
+    """`value` with `bits` bits changed, as many set as cleared as can be."""
+    number = int.from_bytes(value, "big")
+    ones = [at for at in range(256) if number >> at & 1]
+    zeros = [at for at in range(256) if not number >> at & 1]
+    for at in ones[: (bits + 1) // 2] + zeros[: bits // 2]:
+        number ^= 1 << at
+    return number.to_bytes(32, "big")
+
+
+SHA = Fingerprint(Kind.SHA256, b"\x01" * 32)
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "reasons"),
+    [
+        pytest.param([whole(pdq(1))], (), id="a good picture"),
+        pytest.param([whole(pdq(1), 50), SHA], (), id="quality just enough"),
+        pytest.param([whole(pdq(1), 49), SHA], ("low_quality",), id="quality one too low"),
+        pytest.param([whole(pdq(1), 0)], ("blank",), id="no gradient at all"),
+        pytest.param([whole(with_ones(120))], (), id="as few ones as ties can make"),
+        pytest.param([whole(with_ones(119))], ("one_bits_out_of_range",), id="one too few"),
+        pytest.param([whole(with_ones(128))], (), id="exactly half"),
+        pytest.param([whole(with_ones(129))], ("one_bits_out_of_range",), id="one too many"),
+        pytest.param([SHA], (), id="digests alone: the device could not decode it"),
+        pytest.param([frame(pdq(1), 10), frame(pdq(2))], (), id="a dark frame among good ones"),
+        pytest.param([frame(pdq(1), 10), SHA], ("low_quality",), id="a film of dark frames"),
+    ],
+)
+def test_an_item_is_held_for_these_reasons(
+    fingerprints: list[Fingerprint], reasons: tuple[str, ...]
+) -> None:
+    (assessed,) = assess([fingerprints], nothing_known)
+    assert assessed.reasons == reasons
+    assert (assessed.state, assessed.level) == (
+        (State.HELD, Level.QUARANTINED) if reasons else (State.LISTED, Level.UNVERIFIED)
+    )
+
+
+def test_what_everybody_knows_is_held_and_the_person_is_told() -> None:
+    (assessed,) = assess([[whole(pdq(1))]], lambda _value: HeldReason.WELL_KNOWN)
+    assert assessed.reasons == (HeldReason.WELL_KNOWN,)
+
+
+@pytest.mark.parametrize(("bits", "is_duplicate"), [(0, True), (31, True), (32, False)])
+def test_the_second_of_two_like_pictures_is_held(bits: int, *, is_duplicate: bool) -> None:
+    first, second = assess([[whole(pdq(1))], [whole(flipped(pdq(1), bits))]], nothing_known)
+    assert first.state is State.LISTED
+    assert (second.reasons == (HeldReason.DUPLICATE,)) is is_duplicate
+
+
+def test_a_copy_of_a_held_picture_is_held_for_its_own_reason() -> None:
+    _, second = assess([[whole(pdq(1), 10)], [whole(pdq(1), 10)]], nothing_known)
+    assert second.reasons == (HeldReason.LOW_QUALITY,)
+
+
+@pytest.mark.parametrize(("bits", "kept"), [(16, 1), (17, 2)])
+def test_neighbouring_frames_are_collapsed(bits: int, kept: int) -> None:
+    (assessed,) = assess([[frame(pdq(1)), frame(flipped(pdq(1), bits))]], nothing_known)
+    assert len(assessed.fingerprints) == kept
+
+
+def test_an_item_without_fingerprints_is_refused() -> None:
+    with pytest.raises(MalformedCaseError):
+        assess([[]], nothing_known)
+
+
+def said(partner: str, kind: FeedbackKind, **more: object) -> Said:
+    reason = Reason.NOT_INTIMATE if kind in {FeedbackKind.KEPT, FeedbackKind.DISPUTED} else None
+    return Said(partner, kind, reason=reason, **more)  # type: ignore[arg-type]
+
+
+FOUND, REMOVED, BLOCKED = FeedbackKind.FOUND, FeedbackKind.REMOVED, FeedbackKind.BLOCKED
+KEPT, DISPUTED = FeedbackKind.KEPT, FeedbackKind.DISPUTED
+
+
+@pytest.mark.parametrize(
+    ("words", "level", "suspended"),
+    [
+        pytest.param([], "unverified", None, id="nobody spoke"),
+        pytest.param([("a", FOUND)], "unverified", None, id="found confirms nothing"),
+        pytest.param([("a", BLOCKED)], "unverified", None, id="blocked confirms nothing"),
+        pytest.param([("a", KEPT), ("b", KEPT)], "unverified", None, id="kept disputes nothing"),
+        pytest.param([("a", REMOVED)], "confirmed", None, id="one platform agrees"),
+        pytest.param([("a", REMOVED)] * 5, "confirmed", None, id="one platform, often"),
+        pytest.param([("a", REMOVED), ("b", REMOVED)], "corroborated", None, id="two agree"),
+        pytest.param([("a", DISPUTED)], "disputed", None, id="one disputes"),
+        pytest.param([("a", DISPUTED)] * 5, "disputed", None, id="one disputes, often"),
+        pytest.param(
+            [("a", DISPUTED), ("b", DISPUTED)], "disputed", "two_disputes", id="two dispute"
+        ),
+        pytest.param([("a", REMOVED), ("b", DISPUTED)], "disputed", None, id="one each"),
+        pytest.param(
+            [("a", REMOVED), ("b", REMOVED), ("c", DISPUTED)], "corroborated", None, id="two to one"
+        ),
+        pytest.param(
+            [("a", REMOVED), ("b", REMOVED), ("c", DISPUTED), ("d", DISPUTED)],
+            "disputed",
+            "two_disputes",
+            id="two dispute what two confirmed",
+        ),
+        pytest.param([("a", DISPUTED), ("a", REMOVED)], "confirmed", None, id="changed its mind"),
+        pytest.param([("a", REMOVED), ("a", DISPUTED)], "disputed", None, id="and the other way"),
+    ],
+)
+def test_levels(words: list[tuple[str, FeedbackKind]], level: str, suspended: str | None) -> None:
+    judged = standing([said(*each) for each in words], submitted_day=TODAY)
+    assert (judged.level, judged.suspended) == (level, suspended)
+
+
+@pytest.mark.parametrize(
+    ("words", "suspended"),
+    [
+        pytest.param([said("a", FOUND, count=VIRAL_PIECES)], None, id="many pieces"),
+        pytest.param(
+            [said("a", FOUND, count=VIRAL_PIECES), said("b", BLOCKED)],
+            SuspendedBecause.VIRAL,
+            id="too many pieces, over two platforms",
+        ),
+        pytest.param(
+            [said("a", FOUND, count=VIRAL_PIECES * 9), said("b", REMOVED)],
+            None,
+            id="many pieces, but somebody looked",
+        ),
+        pytest.param([said("a", FOUND, oldest_day=TODAY - 730)], None, id="two years old"),
+        pytest.param(
+            [said("a", FOUND, oldest_day=TODAY - 731)], SuspendedBecause.OLDER, id="a day more"
+        ),
+        pytest.param([said("a", FOUND, oldest_day=0)], None, id="age not said"),
+    ],
+)
+def test_what_looks_famous_is_suspended_until_somebody_looks(
+    words: list[Said], suspended: SuspendedBecause | None
+) -> None:
+    assert standing(words, submitted_day=TODAY).suspended is suspended
+
+
+def test_a_helplines_word_corroborates() -> None:
+    assert standing([], submitted_day=TODAY, vouched=True).level is Level.CORROBORATED
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.LISTED])
+def test_only_what_is_listed_is_suspended(state: State) -> None:
+    assert state_after(state, SuspendedBecause.VIRAL) is state
+    assert state_after(State.LISTED, SuspendedBecause.VIRAL) is State.SUSPENDED
+    assert state_after(state, None) is state
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (date(2026, 11, 23), date(2028, 11, 23)),
+        (date(2028, 2, 29), date(2030, 2, 28)),
+        (date(1970, 1, 1), date(1972, 1, 1)),
+    ],
+)
+def test_a_case_ends_two_years_on(start: date, end: date) -> None:
+    assert from_day(expiry_day(to_day(start))) == end
+
+
+@pytest.mark.parametrize(
+    ("today", "ends"),
+    [
+        pytest.param(date(2026, 12, 1), date(2028, 11, 23), id="too early changes nothing"),
+        pytest.param(date(2028, 8, 24), date(2028, 11, 23), id="a day too early"),
+        pytest.param(date(2028, 8, 25), date(2030, 8, 25), id="in the last 90 days"),
+        pytest.param(date(2028, 11, 23), date(2030, 11, 23), id="on the last day"),
+    ],
+)
+def test_renewal(today: date, ends: date) -> None:
+    assert from_day(renewed_expiry_day(expiry_day(TODAY), to_day(today))) == ends
