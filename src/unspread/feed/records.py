@@ -457,6 +457,80 @@ class AckRecord:
         return cls(name, size, datetime.fromtimestamp(seconds, UTC))
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SeedRecord:
+    """The word given, before an epoch, on which seed its canaries will come from; then the seed.
+
+    Revealed, it shows that what some platforms were given and others not was synthetic.
+    """
+
+    epoch: int
+    is_revealed: bool
+    value: bytes
+    """32 bytes: the seed if revealed, else its digest."""
+    canaries: tuple[tuple[int, int, int], ...] = ()
+    """Of each canary, in order, when revealed: index in the log, hour of listing, windows."""
+
+    def to_entry(self) -> Entry:
+        """Its entry."""
+        if len(self.value) != 32 or (self.canaries and not self.is_revealed):
+            raise InputError("a seed or its digest has 32 bytes; canaries come with the seed")
+        rows = [struct.pack(">QIB", *each) for each in self.canaries]
+        head = struct.pack(">IB32s", self.epoch, self.is_revealed, self.value)
+        return Entry(EntryKind.SEED, head + b"".join(rows))
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "SeedRecord":
+        """The record in a payload.
+
+        Raises:
+            MalformedRecordError: if it is none.
+        """
+        try:
+            epoch, revealed, value = struct.unpack_from(">IB32s", payload)
+            canaries = tuple(struct.iter_unpack(">QIB", payload[37:]))
+        except struct.error:
+            raise MalformedRecordError("a seed is malformed") from None
+        if revealed not in {0, 1} or (canaries and not revealed):
+            raise MalformedRecordError("a seed is malformed")
+        return cls(epoch, bool(revealed), value, canaries)
+
+    def __repr__(self) -> str:
+        return f"SeedRecord(epoch={self.epoch}, is_revealed={self.is_revealed})"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """The digest of something that the clearinghouse goes by, so that it cannot change unseen."""
+
+    label: str
+    """Such as `page`, `release`, `rules`, `partners`: 1 to 64 bytes."""
+    digest: bytes
+    """SHA-256 of the published document."""
+
+    def to_entry(self) -> Entry:
+        """Its entry."""
+        label = self.label.encode()
+        if not 1 <= len(label) <= 64 or len(self.digest) != 32:
+            raise InputError("a policy has a label of 1 to 64 bytes and a digest")
+        return Entry(EntryKind.POLICY, self.digest + label)
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "PolicyRecord":
+        """The record in a payload.
+
+        Raises:
+            MalformedRecordError: if it is none.
+        """
+        try:
+            label = payload[32:].decode()
+        except UnicodeDecodeError:
+            raise MalformedRecordError("a policy is malformed") from None
+        if not 33 <= len(payload) <= 96:
+            raise MalformedRecordError("a policy is malformed")
+        return cls(label, payload[:32])
+
+
 def add_entry(record: AddRecord, salt: bytes) -> Entry:
     """The entry that lists `record`, committed to under the person's 16 byte `salt`."""
     return Entry(EntryKind.ADD, record.to_bytes(salt))

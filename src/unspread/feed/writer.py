@@ -109,6 +109,13 @@ Cosign = Callable[[Note, NodeSource], Sequence[Signature]]
 """Asks the witnesses to sign a checkpoint; returns what they answered in time."""
 
 
+class Canaries(Protocol):
+    """Who gets which canary; `canaries.CanaryBook` is one."""
+
+    def is_given(self, partner_id: str, index: int) -> bool:
+        """Whether a partner gets the canary at an index of the log."""
+
+
 @dataclass(slots=True)
 class _Feed:
     """What a partner's feed consists of at present."""
@@ -145,6 +152,7 @@ class FeedWriter:
         post_quantum_key: PostQuantumSigningKey | None = None,
         cosign: Cosign | None = None,
         quorum: Group = NO_WITNESSES,
+        canaries: Canaries | None = None,
         expires_after_seconds: int = EXPIRES_AFTER_SECONDS,
     ) -> None:
         """Continue the log in `public`, which began when `private` and `public` were empty.
@@ -162,6 +170,7 @@ class FeedWriter:
         self._source = source
         self._cosign = cosign
         self._quorum = quorum
+        self._canaries = canaries
         self._expires_after = timedelta(seconds=expires_after_seconds)
         self._signer = NoteSigner(origin, log_key)
         self._signers = [self._signer]
@@ -374,18 +383,34 @@ class FeedWriter:
     def _plaintext(self, partner: FeedPartner, start: int, stop: int) -> bytes:
         parts: list[bytes] = []
         run: list[Entry] = []
-        for at in range(start, stop, _BATCH):
-            for entry in self._entries(at, min(at + _BATCH, stop)):
+        for first in range(start, stop, _BATCH):
+            entries = self._entries(first, min(first + _BATCH, stop))
+            for index, entry in enumerate(entries, first):
                 if run and not (entry.kind is EntryKind.PADDING and continues_run(entry, run[-1])):
                     parts.append(padding_run(run))
                     run = []
                 if entry.kind is EntryKind.PADDING:
                     run.append(entry)
                 else:
-                    parts.append(_record_for(partner, entry))
+                    parts.append(self._record(partner, index, entry))
         if run:
             parts.append(padding_run(run))
         return b"".join(parts)
+
+    def _record(self, partner: FeedPartner, index: int, entry: Entry) -> bytes:
+        if entry.kind is EntryKind.ERASED:
+            return withheld(entry, Withheld.ERASED)
+        if entry.kind is EntryKind.CANARY and (
+            self._canaries is None or not self._canaries.is_given(partner.partner_id, index)
+        ):
+            return withheld(entry, Withheld.SYNTHETIC)
+        if (
+            entry.kind is EntryKind.ADD
+            and partner.scope is not EVERYTHING
+            and not partner.scope.covers(AddRecord.from_bytes(entry.payload))
+        ):
+            return withheld(entry, Withheld.SCOPE)
+        return opened(entry)
 
     def _put_latest(self, partner: FeedPartner, feed: _Feed, note: Note, now: datetime) -> None:
         index_stop = feed.size & -_BLOCK
@@ -417,15 +442,3 @@ def _cover(present: dict[int, SegmentLine], start: int, stop: int) -> list[Segme
         lines.append(line)
         start = line.stop
     return lines
-
-
-def _record_for(partner: FeedPartner, entry: Entry) -> bytes:
-    if entry.kind is EntryKind.ERASED:
-        return withheld(entry, Withheld.ERASED)
-    if (
-        entry.kind is EntryKind.ADD
-        and partner.scope is not EVERYTHING
-        and not partner.scope.covers(AddRecord.from_bytes(entry.payload))
-    ):
-        return withheld(entry, Withheld.SCOPE)
-    return opened(entry)

@@ -1,0 +1,233 @@
+"""Anybody with the address of a log finds out what is wrong with it."""
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from unspread.errors import TransportError
+from unspread.feed.audit_command import audit
+from unspread.feed.blobs import MissingBlobError
+from unspread.feed.canaries import CanaryEpoch
+from unspread.feed.reader import ForkError, RollbackError
+from unspread.feed.records import AckRecord, Entry, EntryKind, PolicyRecord
+from unspread.testing.feed import START, TrialLog
+from unspread.transparency.note import MissingSignatureError
+
+HOUR = START.replace(minute=0)
+HOUR_NUMBER = int(HOUR.timestamp()) // 3600
+
+
+@dataclass
+class Site:
+    log: TrialLog
+    url: str
+    state: Path
+
+    def audit(self, *options: str) -> Result:
+        arguments = [self.url, "--state", str(self.state), *options]
+        return CliRunner().invoke(audit, arguments)
+
+    def acknowledge(self, name: str, size: int, after_seconds: float = 1) -> None:
+        at = self.log.now + timedelta(seconds=after_seconds)
+        self.log.rows.append(AckRecord(name, size, at.replace(microsecond=0)).to_entry())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    log = TrialLog(0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                if self.path == "/v1/about":
+                    key = base64.urlsafe_b64encode(log.log_key.public).rstrip(b"=").decode()
+                    about = {"log_origin": log.origin, "log_key": key, "protocol": 1}
+                    body = json.dumps(about).encode()
+                else:
+                    body = log.public.get(self.path[1:])
+            except MissingBlobError:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Site(log, f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "audit.json")
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_audit_says_in_words_how_a_log_is(site: Site) -> None:
+    for _ in range(300):
+        site.log.add()
+    site.log.publish()
+    site.acknowledge("Quick Board", 300)
+    site.acknowledge("Slow Board", 100)
+    site.log.rows.append(PolicyRecord("page", bytes(32)).to_entry())
+    site.log.publish()
+    first = site.audit()
+    assert first.exit_code == 0, first.output
+    assert "Confirm it with somebody you trust" in first.output
+    assert "Size              303 entries, audited for the first time" in first.output
+    assert "Slowest platform  Slow Board: 20" in first.output
+    assert "Wrong             nothing" in first.output
+    site.log.add()
+    site.log.publish()
+    second = site.audit()
+    assert "304 entries, 1 more than" in second.output
+    assert "History           continues the log as it was" in second.output
+
+
+def test_an_audit_for_programs_is_one_object(site: Site) -> None:
+    site.log.add()
+    site.log.publish()
+    result = site.audit("--json", "--key", site.log.policy.log_key.to_text())
+    report = json.loads(result.output)
+    assert report["size"] == 1
+    assert report["problems"] == []
+    assert report["root"] == site.log.writer.checkpoint.root.hex()
+
+
+def test_an_audit_tells_how_long_platforms_take(site: Site) -> None:
+    site.log.add()
+    site.log.publish()
+    site.audit()
+    for _ in range(4):
+        site.log.add()
+        site.log.publish()
+        size = len(site.log.rows)
+        site.acknowledge("Quick Board", size, after_seconds=2)
+        site.acknowledge("Slow Board", size, after_seconds=40)
+    site.log.publish()
+    report = json.loads(site.audit("--json").output)
+    delays = {each["name"]: each["median_seconds"] for each in report["platforms"]}
+    assert delays["Quick Board"] < 3
+    assert 36 <= delays["Slow Board"] <= 40
+
+
+def rollback(log: TrialLog) -> None:
+    other = TrialLog(0)
+    other.rows.extend(log.rows[:-1])
+    other.publish()
+    log.public = other.public
+
+
+def fork(log: TrialLog) -> None:
+    other = TrialLog(0)
+    other.rows.extend([*log.rows[1:], *log.rows])
+    other.publish()
+    log.public = other.public
+
+
+def fork_of_equal_size(log: TrialLog) -> None:
+    other = TrialLog(0)
+    other.rows.extend([*log.rows[1:], log.rows[0]])
+    other.publish()
+    log.public = other.public
+
+
+def entry_exchanged(log: TrialLog) -> None:
+    log.add()
+    log.publish()
+    path = f"log/tile/entries/000.p/{len(log.rows)}"
+    body = bytearray(log.public.get(path))
+    body[-1] ^= 1
+    log.public.put(path, bytes(body))
+
+
+def other_key(log: TrialLog) -> None:
+    other = TrialLog(5, origin=log.origin)
+    other.rows.extend(log.rows)
+    other.publish()
+    log.public = other.public
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (rollback, RollbackError),
+        (fork, ForkError),
+        (fork_of_equal_size, ForkError),
+        (entry_exchanged, ForkError),
+        (other_key, MissingSignatureError),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_an_audit_ends_in_an_error_when_the_log_lies(
+    site: Site, wrong: Callable[[TrialLog], None], error: type[Exception]
+) -> None:
+    for _ in range(3):
+        site.log.add()
+    site.log.publish()
+    assert site.audit().exit_code == 0
+    before = site.state.read_bytes()
+    wrong(site.log)
+    result = site.audit()
+    assert type(result.exception) is error
+    assert site.state.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        pytest.param(Entry(EntryKind.ACK, b"short"), "malformed", id="acknowledgement"),
+        pytest.param(
+            AckRecord("Board", 99, START.replace(microsecond=0)).to_entry(),
+            "what was not there yet",
+            id="acknowledges the future",
+        ),
+        pytest.param(
+            CanaryEpoch(1, bytes(32)).reveal([]).to_entry(),
+            "not the one committed to",
+            id="seed out of nowhere",
+        ),
+    ],
+)
+def test_an_audit_says_what_is_wrong_in_an_entry(site: Site, entry: Entry, problem: str) -> None:
+    site.log.rows.append(entry)
+    site.log.publish()
+    result = site.audit()
+    assert result.exit_code == 4
+    assert problem in result.output
+    assert problem in site.audit().output, "a log that was wrong once stays so"
+
+
+@pytest.mark.parametrize("is_honest", [True, False], ids=["synthetic", "a person's listing"])
+def test_an_audit_checks_that_revealed_canaries_were_synthetic(
+    site: Site, *, is_honest: bool
+) -> None:
+    epoch = CanaryEpoch(1, bytes(range(32)), count=3)
+    site.log.rows.append(epoch.commitment().to_entry())
+    rows = []
+    for number in range(epoch.count):
+        rows.append((len(site.log.rows), HOUR_NUMBER, 0))
+        site.log.rows.append(epoch.entry(number, HOUR))
+    if not is_honest:
+        site.log.add()
+        site.log.rows[2] = site.log.rows.pop()
+    site.log.rows.append(epoch.reveal(rows).to_entry())
+    site.log.publish()
+    result = site.audit()
+    assert result.exit_code == (0 if is_honest else 4)
+    assert ("withheld as a canary was none" in result.output) is not is_honest
+    if is_honest:
+        assert "0 epochs under way, 1 checked" in result.output
+
+
+def test_an_address_without_a_log_is_an_error_to_retry(site: Site) -> None:
+    result = site.audit("--key", site.log.policy.log_key.to_text())
+    assert isinstance(result.exception, TransportError)
