@@ -17,7 +17,7 @@ from tests.properties.match_oracle import (
 )
 from unspread.match.building import parts_of
 from unspread.match.index import Index
-from unspread.match.layout import CHUNKS, FLAT_ROWS
+from unspread.match.layout import CHUNKS, FLAT_ROWS, PERMUTATION
 
 LISTED = random_rows(FLAT_ROWS + 900, seed=1)
 """Just enough rows for tables."""
@@ -208,3 +208,37 @@ def test_a_scan_of_halves_finds_every_pair(kernel):
     assert found == [[5, 7, 900], [0, 2, 1], [0, 0, 31]]
     halves = [each.tolist() for each in kernel.scan(front, None, needles, 31)]
     assert halves == [[5, 7, 900], [0, 2, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("kernel", KERNELS[1:], ids=KERNEL_NAMES[1:])
+@pytest.mark.parametrize("listed", [5000, 81_000], ids=lambda count: f"{count} entries")
+def test_a_batch_met_bucket_by_bucket_finds_what_was_planted(kernel, listed):
+    rng = np.random.default_rng(listed)
+    rows, queries = random_rows(listed, seed=21), random_rows(78_000, seed=22)
+    planted = np.sort(rng.permutation(len(queries))[:300])
+    numbers = rng.integers(0, listed, len(planted))
+    expected = []
+    for position, number in zip(planted.tolist(), numbers.tolist(), strict=True):
+        away = int(rng.integers(30, 33))
+        counts = list(compositions(away))[rng.integers(10)]
+        queries[position] = flipped_by_chunk(rows[number], np.roll(counts, rng.integers(16)), rng)
+        if away <= 31:
+            expected.append((position, number, away))
+    many = index_of(kernel, np.arange(listed), rows).within_many(queries)
+    assert list(zip(*(each.tolist() for each in many), strict=True)) == expected
+
+
+@KINDS
+def test_rows_made_to_overfill_the_buckets_of_a_batch_change_no_answer(kernel):
+    """They share 32 bits, so nothing is a clump, and every query meets every row."""
+    rows, queries = LISTED.copy(), random_rows(1100, seed=23)
+    shared = np.zeros(4, dtype=np.uint64)
+    for bit in PERMUTATION[:32].tolist():
+        shared[bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
+    rows, queries = rows & ~shared, queries & ~shared
+    queries[7] = rows[70]
+    index = index_of(kernel, np.arange(len(rows)), rows)
+    assert index.info().clumped == 0
+    many = index.within_many(queries)
+    assert (many.query_positions.tolist(), many.ids.tolist()) == ([7], [70])
+    assert answer(index.within(queries[7])) == [(70, 0)]

@@ -30,6 +30,20 @@ void count_chunks(const uint64_t *records, size_t count, uint32_t *offsets) {
     for (size_t value = 0; value < VALUES; value++) offsets[value + 1] += offsets[value];
 }
 
+int new_query_table(QueryTable *table, size_t queries, size_t rows) {
+    table->offsets = malloc(OFFSETS * sizeof *table->offsets);
+    table->values = calloc(queries + PADDING, sizeof *table->values);
+    table->signatures = calloc(queries + PADDING, sizeof *table->signatures);
+    table->numbers = malloc((queries + PADDING) * sizeof *table->numbers);
+    table->rows = calloc((rows < queries ? rows : 0) + PADDING, sizeof *table->rows);
+    return table->offsets && table->values && table->signatures && table->numbers && table->rows;
+}
+
+void free_query_table(QueryTable *table) {
+    free(table->offsets), free(table->values), free(table->signatures);
+    free(table->numbers), free(table->rows);
+}
+
 /* ---- one kernel for each instruction set ---- */
 
 #define JOINED(name, suffix) name##_##suffix
@@ -371,7 +385,7 @@ static enum Status answer_many(const Question *question, const uint64_t *rows, s
             if (each == question->count - 1) part.rows = question->tail_rows, limit = SIZE_MAX;
             if (part.rows == 0) continue;
             int given_up = 0, joined = part.offsets && question->radius <= TABLE_RADIUS &&
-                                       size >= 2048 + part.kept / 1024;
+                                       size >= BY_QUERY;
             if (joined) {
                 status = view->kernel->join(&part, queries, size, question->radius, &block, &given_up);
                 joined = !given_up;

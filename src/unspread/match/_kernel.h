@@ -26,14 +26,18 @@ enum {
     FLIPS = 17,
     TABLE_RADIUS = 31,
     BLOCK = 4096,      /* rows scanned, or survivors kept, before they are looked at */
-    JOIN_BLOCK = 1 << 18 /* queries joined at once: their rows and orders stay in the cache */
+    STRIDE = 4,        /* inner signatures compared before a branch */
+    MEETINGS = 512,
+    PADDING = 32 + STRIDE,
+    BY_QUERY = 1000,   /* from so many queries on, a batch is sorted; */
+    BY_VALUE = 1 << 16, /* from so many, and an eighth of the rows, met bucket by bucket */
+    JOIN_BLOCK = 1 << 20 /* queries joined at once */
 };
 
 enum Status { DONE = 0, OUT_OF_MEMORY = 1, DAMAGED = 2 };
 
 typedef struct {
     uint64_t words[4]; /* permuted */
-    uint16_t chunks[CHUNKS];
 } Query;
 
 typedef struct {
@@ -63,12 +67,30 @@ typedef struct {
     const uint64_t *clump_centres, *clump_front, *clump_back;
 } Part;
 
-/* Queries in the order of one table. */
+/* Queries in the order of one table, and room for the rows' signatures, all with PADDING. */
 typedef struct {
-    uint32_t offsets[OFFSETS];
-    uint16_t *signatures;
+    uint32_t *offsets;
+    uint16_t *values, *signatures, *rows;
     uint32_t *numbers;
 } QueryTable;
+
+/* Up to 32 outer signatures beside STRIDE inner ones: bit 32 * (step % 2) + lane of pairs[step / 2]
+   is set where they are near. Steps that are not before `end` do not count. */
+typedef struct {
+    uint32_t outer, inner, end;
+    uint64_t pairs[2];
+} Meeting;
+
+/* What passed the filter in one table and is still to be looked at. */
+typedef struct {
+    const Part *part;
+    const Query *queries;
+    unsigned radius, table;
+    uint32_t slots[BLOCK], numbers[BLOCK];
+    Meeting meetings[MEETINGS];
+    size_t count, verified, allowed;
+    Hits *hits;
+} Survivors;
 
 typedef struct {
     const char *name;
@@ -110,15 +132,27 @@ static inline int push(Hits *hits, int64_t id, uint32_t query, uint32_t distance
     return 1;
 }
 
-static inline void set_chunks(Query *query) {
-    for (int word = 0; word < 4; word++)
-        for (int part = 0; part < 4; part++)
-            query->chunks[4 * word + part] = (uint16_t)(query->words[word] >> (16 * part));
+static inline uint16_t chunk(const Query *query, unsigned number) {
+    number %= CHUNKS;
+    return (uint16_t)(query->words[number / 4] >> (16 * (number % 4)));
+}
+
+/* The number of the lowest set bit. */
+static inline uint32_t lowest(uint64_t mask) {
+#if GNU
+    return (uint32_t)__builtin_ctzll(mask);
+#else
+    uint32_t bit = 0;
+    while (!(mask >> bit & 1)) bit++;
+    return bit;
+#endif
 }
 
 /* Sorts records by their highest 16 bits, stably; `other` has the same room. Result in `records`. */
 void sort_by_chunk(uint64_t *records, uint64_t *other, size_t count);
 /* offsets[v] = how many records have a chunk below v. */
+int new_query_table(QueryTable *table, size_t queries, size_t rows);
+void free_query_table(QueryTable *table);
 void count_chunks(const uint64_t *records, size_t count, uint32_t *offsets);
 
 #endif

@@ -200,14 +200,12 @@ TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, un
         distance += DISTANCE2(back, query->words + 2);
         if (distance > radius || part->dead[at]) continue;
         Query differing = {{front[0] ^ query->words[0], front[1] ^ query->words[1],
-                            back[0] ^ query->words[2], back[1] ^ query->words[3]},
-                           {0}};
-        set_chunks(&differing);
+                            back[0] ^ query->words[2], back[1] ^ query->words[3]}};
         unsigned owner =
             numbers ? table : (unsigned)(slots[each] / (part->kept ? part->kept : 1)), first = 0;
         for (;; first++) {
-            unsigned own = POPCOUNT(differing.chunks[first]);
-            unsigned next = POPCOUNT(differing.chunks[(first + 1) % CHUNKS]);
+            unsigned own = POPCOUNT(chunk(&differing, first));
+            unsigned next = POPCOUNT(chunk(&differing, first + 1));
             if (own <= one && own + next <= two) break;
         }
         if (first == owner &&
@@ -227,7 +225,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
         const uint32_t *offsets = part->offsets + (size_t)table * OFFSETS;
         const uint32_t base = (uint32_t)(table * part->kept);
         for (unsigned flip = 0; flip < flips; flip++, bucket++) {
-            uint32_t value = query->chunks[table] ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
+            uint32_t value = chunk(query, table) ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
             uint32_t start = offsets[value], end = offsets[value + 1];
             if (UNLIKELY(start > end || end > part->kept)) return DAMAGED;
             starts[bucket] = base + start;
@@ -244,7 +242,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
     const size_t readable = CHUNKS * part->kept;
     bucket = 0;
     for (unsigned table = 0; table < CHUNKS; table++) {
-        const ISA(Vector) want = ISA(fill)(query->chunks[(table + 1) % CHUNKS]);
+        const ISA(Vector) want = ISA(fill)(chunk(query, table + 1));
         for (unsigned flip = 0; flip < flips; flip++, bucket++) {
             uint32_t left = counts[bucket];
             for (size_t slot = starts[bucket]; left; slot += LANES) {
@@ -260,11 +258,10 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
                     if (status) return status;
                     survivors = 0;
                 }
-                for (uint32_t lane = 0; lane < LANES; lane++)
-                    if (mask >> lane & 1) {
-                        slots[survivors++] = (uint32_t)slot + lane;
-                        PREFETCH(part->positions + 3 * (slot + lane));
-                    }
+                for (; mask; mask &= mask - 1) {
+                    slots[survivors] = (uint32_t)slot + lowest(mask);
+                    PREFETCH(part->positions + 3 * (size_t)slots[survivors++]);
+                }
             }
         }
     }
@@ -303,97 +300,166 @@ TARGET static enum Status ISA(search)(const Part *part, const Query *query, uint
 
 /* ---- many queries ---- */
 
-/* Meets every signature of one side with those of the other in the 17 buckets around it. The side
-   with the fuller buckets is the one in vectors. */
-TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size_t count,
-                                    unsigned radius, Hits *hits, int *given_up) {
-    const unsigned flips = radius / 16 ? FLIPS : 1;
-    const int allowed = (int)(radius / 8);
-    const int rows_in_vectors = part->kept >= count;
-    const size_t before = hits->count;
-    size_t verified = 0;
-    enum Status status = DONE;
-    QueryTable *sorted = malloc(sizeof *sorted);
-    uint64_t *records = malloc(count * sizeof *records), *other = malloc(count * sizeof *other);
-    uint16_t *signatures = malloc((count + LANES) * sizeof *signatures);
-    uint32_t *numbers = malloc((count + LANES) * sizeof *numbers);
-    uint32_t *slots = malloc(BLOCK * sizeof *slots), *found = malloc(BLOCK * sizeof *found);
-    if (!sorted || !records || !other || !signatures || !numbers || !slots || !found)
-        status = OUT_OF_MEMORY;
+TARGET static enum Status ISA(flush)(Survivors *survivors) {
+    enum Status status =
+        ISA(verify)(survivors->part, survivors->queries, survivors->radius, survivors->table,
+                    survivors->slots, survivors->numbers, survivors->count, survivors->hits);
+    survivors->verified += survivors->count;
+    survivors->count = 0;
+    return status;
+}
 
-    for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
-        for (size_t each = 0; each < count; each++)
-            records[each] = (uint64_t)queries[each].chunks[table] << 48 |
-                            (uint64_t)queries[each].chunks[(table + 1) % CHUNKS] << 32 | each;
-        sort_by_chunk(records, other, count);
-        count_chunks(records, count, sorted->offsets);
-        for (size_t each = 0; each < count; each++) {
-            signatures[each] = (uint16_t)(records[each] >> 32);
-            numbers[each] = (uint32_t)records[each];
-        }
-        const uint32_t *rows_from = part->offsets + (size_t)table * OFFSETS;
-        const size_t base = table * part->kept;
-        const uint16_t *row_signatures = part->signatures + base;
-        const uint32_t *outer_from = rows_in_vectors ? rows_from : sorted->offsets;
-        const uint32_t *inner_from = rows_in_vectors ? sorted->offsets : rows_from;
-        const uint16_t *outer = rows_in_vectors ? row_signatures : signatures;
-        const uint16_t *inner = rows_in_vectors ? signatures : row_signatures;
-        const size_t readable =
-            rows_in_vectors ? (size_t)CHUNKS * part->kept - base : count + LANES;
-        const size_t outer_rows = rows_in_vectors ? part->kept : count;
-        const size_t inner_rows = rows_in_vectors ? count : part->kept;
-        size_t survivors = 0;
-
-        for (uint32_t value = 0; value < VALUES && !status; value++) {
-            uint32_t start = outer_from[value], end = outer_from[value + 1];
-            if (UNLIKELY(start > end || end > outer_rows)) {
-                status = DAMAGED;
-                break;
-            }
-            for (uint32_t at = start; at < end && !status; at += LANES) {
-                const uint32_t width = end - at < LANES ? end - at : LANES;
-                const uint32_t real = width < 32 ? (1u << width) - 1 : ~0u;
-                const ISA(Vector) given = ISA(load)(outer + at, width, readable - at);
-                for (unsigned flip = 0; flip < flips; flip++) {
-                    const uint32_t near = value ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
-                    const uint32_t from = inner_from[near], to = inner_from[near + 1];
-                    if (UNLIKELY(from > to || to > inner_rows)) {
-                        status = DAMAGED;
-                        break;
-                    }
-                    const int bound = flip ? allowed - 1 : allowed;
-                    for (uint32_t each = from; each < to; each++) {
-                        uint32_t mask = ISA(near16)(given, ISA(fill)(inner[each]), bound) & real;
-                        if (LIKELY(!mask)) continue;
-                        if (UNLIKELY(survivors > BLOCK - LANES)) {
-                            status = ISA(verify)(part, queries, radius, table, slots, found,
-                                                 survivors, hits);
-                            verified += survivors;
-                            survivors = 0;
-                            if (status) break;
-                        }
-                        for (uint32_t lane = 0; lane < LANES; lane++)
-                            if (mask >> lane & 1) {
-                                uint32_t row = rows_in_vectors ? at + lane : each;
-                                uint32_t query = rows_in_vectors ? each : at + lane;
-                                slots[survivors] = (uint32_t)base + row;
-                                found[survivors++] = numbers[query];
-                            }
-                    }
-                    if (status) break;
+/* Few queries, in the table's order: neighbours find the lines that they share in the cache. */
+TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t count,
+                                             Survivors *survivors) {
+    const Part *part = survivors->part;
+    const unsigned flips = survivors->radius / 16 ? FLIPS : 1;
+    const int allowed = (int)(survivors->radius / 8);
+    const uint32_t *offsets = part->offsets + (size_t)survivors->table * OFFSETS;
+    const size_t base = survivors->table * part->kept, readable = CHUNKS * part->kept;
+    for (size_t each = 0; each < count; each++) {
+        const uint32_t value = sorted->values[each];
+        const ISA(Vector) want = ISA(fill)(sorted->signatures[each]);
+        /* Values past the last query are 0. */
+        const uint32_t soon = sorted->values[each + 1], later = sorted->values[each + 3];
+        for (unsigned flip = 0; flip < flips; flip++) {
+            const uint32_t bit = flip ? 1u << (flip - 1) : 0, near = value ^ bit;
+            PREFETCH(offsets + (later ^ bit));
+            PREFETCH(part->signatures + base + offsets[soon ^ bit]);
+            const uint32_t start = offsets[near], end = offsets[near + 1];
+            if (UNLIKELY(start > end || end > part->kept)) return DAMAGED;
+            for (size_t at = base + start; at < base + end; at += LANES) {
+                const size_t width = base + end - at;
+                ISA(Vector) given = ISA(load)(part->signatures + at, width, readable - at);
+                uint32_t mask = ISA(near16)(given, want, flip ? allowed - 1 : allowed);
+                if (width < 32) mask &= (1u << width) - 1;
+                if (LIKELY(!mask)) continue;
+                if (UNLIKELY(survivors->count > BLOCK - LANES)) {
+                    enum Status status = ISA(flush)(survivors);
+                    if (status) return status;
+                }
+                for (; mask; mask &= mask - 1) {
+                    survivors->slots[survivors->count] = (uint32_t)at + lowest(mask);
+                    survivors->numbers[survivors->count++] = sorted->numbers[each];
                 }
             }
-            /* Overfull buckets: one by one, each query finds for itself what is cheapest. */
-            if (UNLIKELY(verified > count * 2048 + (1u << 20))) {
-                *given_up = 1;
-                break;
+        }
+        if (UNLIKELY(survivors->verified > survivors->allowed)) break;
+    }
+    return ISA(flush)(survivors);
+}
+
+/* Takes the pairs out of meetings. */
+TARGET static enum Status ISA(settle)(const QueryTable *sorted, int rows_in_vectors, size_t met,
+                                      Survivors *survivors) {
+    const uint32_t base = (uint32_t)(survivors->table * survivors->part->kept);
+    for (size_t number = 0; number < met; number++) {
+        const Meeting *meeting = &survivors->meetings[number];
+        if (UNLIKELY(survivors->count > BLOCK - STRIDE * 32)) {
+            enum Status status = ISA(flush)(survivors);
+            if (status) return status;
+        }
+        for (uint32_t two = 0; two < 2; two++)
+            for (uint64_t pairs = meeting->pairs[two]; pairs; pairs &= pairs - 1) {
+                const uint32_t bit = lowest(pairs);
+                const uint32_t outer = meeting->outer + (bit & 31);
+                const uint32_t inner = meeting->inner + 2 * two + (bit >> 5);
+                if (inner >= meeting->end) continue;
+                survivors->slots[survivors->count] = base + (rows_in_vectors ? outer : inner);
+                survivors->numbers[survivors->count++] =
+                    sorted->numbers[rows_in_vectors ? inner : outer];
+            }
+    }
+    return DONE;
+}
+
+/* As many queries as there are values: meets every signature of one side with those of the other
+   in the 17 buckets around it. The side with the fuller buckets is the one in vectors. */
+TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t count,
+                                             Survivors *survivors) {
+    const Part *part = survivors->part;
+    const unsigned flips = survivors->radius / 16 ? FLIPS : 1;
+    const int allowed = (int)(survivors->radius / 8), rows_in_vectors = part->kept >= count;
+    const size_t base = survivors->table * part->kept;
+    const uint32_t *rows_from = part->offsets + (size_t)survivors->table * OFFSETS;
+    const uint32_t *outer_from = rows_in_vectors ? rows_from : sorted->offsets;
+    const uint32_t *inner_from = rows_in_vectors ? sorted->offsets : rows_from;
+    const uint16_t *outer = rows_in_vectors ? part->signatures + base : sorted->signatures;
+    const uint16_t *inner = rows_in_vectors ? sorted->signatures : sorted->rows;
+    const size_t outer_count = rows_in_vectors ? part->kept : count;
+    const size_t inner_count = rows_in_vectors ? count : part->kept;
+    const size_t readable = rows_in_vectors ? CHUNKS * part->kept - base : count + PADDING;
+    size_t met = 0;
+    if (!rows_in_vectors) memcpy(sorted->rows, part->signatures + base, part->kept * 2);
+
+    for (uint32_t value = 0; value < VALUES; value++) {
+        const uint32_t start = outer_from[value], end = outer_from[value + 1];
+        if (UNLIKELY(start > end || end > outer_count)) return DAMAGED;
+        for (uint32_t at = start; at < end; at += LANES) {
+            const uint32_t width = end - at;
+            const uint32_t real = width < 32 ? (1u << width) - 1 : ~0u;
+            const ISA(Vector) given = ISA(load)(outer + at, width, readable - at);
+            for (unsigned flip = 0; flip < flips; flip++) {
+                const uint32_t near = value ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
+                const uint32_t from = inner_from[near], to = inner_from[near + 1];
+                if (UNLIKELY(from > to || to > inner_count)) return DAMAGED;
+                /* Four at a time, noted without a branch: to guess one wrong costs more than to
+                   compare a few signatures too many. */
+                for (uint32_t each = from; each < to; each += STRIDE) {
+                    const int bound = flip ? allowed - 1 : allowed;
+                    uint64_t pairs[2];
+                    for (int two = 0; two < 2; two++)
+                        pairs[two] =
+                            (ISA(near16)(given, ISA(fill)(inner[each + 2 * two]), bound) & real) |
+                            (uint64_t)(ISA(near16)(given, ISA(fill)(inner[each + 2 * two + 1]),
+                                                   bound) & real) << 32;
+                    Meeting *meeting = &survivors->meetings[met];
+                    meeting->outer = at, meeting->inner = each, meeting->end = to;
+                    meeting->pairs[0] = pairs[0], meeting->pairs[1] = pairs[1];
+                    met += (pairs[0] | pairs[1]) != 0;
+                    if (UNLIKELY(met == MEETINGS)) {
+                        enum Status status = ISA(settle)(sorted, rows_in_vectors, met, survivors);
+                        if (status) return status;
+                        met = 0;
+                    }
+                }
             }
         }
-        if (!status && !*given_up)
-            status = ISA(verify)(part, queries, radius, table, slots, found, survivors, hits);
+        if (UNLIKELY(survivors->verified > survivors->allowed)) break;
+    }
+    enum Status status = ISA(settle)(sorted, rows_in_vectors, met, survivors);
+    return status ? status : ISA(flush)(survivors);
+}
+
+TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size_t count,
+                                    unsigned radius, Hits *hits, int *given_up) {
+    const size_t before = hits->count;
+    const int by_value = count >= BY_VALUE + part->kept / 8;
+    enum Status status = OUT_OF_MEMORY;
+    /* Overfull buckets: one by one, each query finds for itself what is cheapest. */
+    Survivors survivors = {.part = part, .queries = queries, .radius = radius, .hits = hits,
+                           .allowed = count * 2048 + (1u << 20)};
+    QueryTable sorted = {0};
+    uint64_t *records = malloc(count * sizeof *records), *other = malloc(count * sizeof *other);
+    if (records && other && new_query_table(&sorted, count, part->kept)) status = DONE;
+    for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
+        for (size_t each = 0; each < count; each++)
+            records[each] = (uint64_t)chunk(queries + each, table) << 48 |
+                            (uint64_t)chunk(queries + each, table + 1) << 32 | each;
+        sort_by_chunk(records, other, count);
+        if (by_value) count_chunks(records, count, sorted.offsets);
+        for (size_t each = 0; each < count; each++) {
+            sorted.values[each] = (uint16_t)(records[each] >> 48);
+            sorted.signatures[each] = (uint16_t)(records[each] >> 32);
+            sorted.numbers[each] = (uint32_t)records[each];
+        }
+        survivors.table = table;
+        status = by_value ? ISA(join_by_value)(&sorted, count, &survivors)
+                          : ISA(join_by_query)(&sorted, count, &survivors);
+        *given_up = survivors.verified > survivors.allowed;
     }
     if (*given_up) hits->count = before;
-    free(sorted), free(records), free(other), free(signatures), free(numbers), free(slots), free(found);
+    free_query_table(&sorted), free(records), free(other);
     return status;
 }
 
@@ -421,7 +487,6 @@ TARGET static void ISA(permute)(const uint64_t *rows, size_t count, Query *queri
 #endif
             queries[row].words[to] = word;
         }
-        set_chunks(queries + row);
     }
 }
 
