@@ -161,8 +161,8 @@ def test_votes_change_the_level_and_are_seen_by_other_members(home):
     assert home.listing(good).level is Level.CORROBORATED
     assert home.listing(bad).level is Level.DISPUTED
     assert [(said.kind, said.reason) for _, said, _ in home.listings.feedback] == [
-        (FeedbackKind.BLOCKED, None),
-        (FeedbackKind.BLOCKED, None),
+        (FeedbackKind.REMOVED, None),
+        (FeedbackKind.REMOVED, None),
         (FeedbackKind.DISPUTED, Reason.NOT_INTIMATE),
     ]
     home.clock.tick(10)

@@ -226,7 +226,7 @@ def test_w5_hashes_submitted_with_the_name_of_the_enumeration_are_listed(home):
     assert [each.fingerprints[0].kind for each in home.listings.listings()] == [Kind.PDQ, Kind.MD5]
     # Submitted again, it counts as what the platform says.
     library(home, acme).submit_hash(client.StopNCIISignalType.ImagePDQ, "5a" * 32)
-    assert [said.kind for _, said, _ in home.listings.feedback] == [FeedbackKind.BLOCKED]
+    assert [said.kind for _, said, _ in home.listings.feedback] == [FeedbackKind.REMOVED]
 
 
 def tx(state, keys: str, *arguments: str) -> subprocess.CompletedProcess:

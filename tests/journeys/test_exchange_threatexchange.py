@@ -161,8 +161,8 @@ def test_reactions_change_the_level_and_are_seen_as_opinions(home):
     library(home, beta).react_downvote_threat_descriptor(descriptors[pdq(home.listing(bad))])
     assert [(said.kind, said.reason) for _, said, _ in home.listings.feedback] == [
         (FeedbackKind.FOUND, None),
-        (FeedbackKind.BLOCKED, None),
-        (FeedbackKind.BLOCKED, None),
+        (FeedbackKind.REMOVED, None),
+        (FeedbackKind.REMOVED, None),
         (FeedbackKind.DISPUTED, Reason.OTHER),
     ]
     assert home.listing(good).level is Level.CORROBORATED

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -12,7 +13,7 @@ from typing import TypeVar
 import click
 import structlog
 
-from unspread.clearinghouse import composition, key_files, partners, store
+from unspread.clearinghouse import composition, key_files, partners, rules, store
 from unspread.clearinghouse.database import connect
 from unspread.clearinghouse.settings import DEFAULT_PORT, Settings
 from unspread.errors import InputError, UnspreadError
@@ -243,3 +244,107 @@ def resume(partner_id: str, data: Path, database: str, by: str) -> None:
     with _open(data, database) as settings:
         _write(settings, lambda tx: partners.resume(tx, partner_id, by=by))
         click.echo("waiting for two approvals")
+
+
+@partner.group()
+def key() -> None:
+    """Static keys of the older programmes: NCMEC, StopNCII, ThreatExchange."""
+
+
+@key.command(name="issue")
+@click.argument("partner_id")
+@click.argument("programme", type=click.Choice(["ncmec", "stopncii", "threatexchange"]))
+@_data
+@_database
+@click.option("--by", "approvers", multiple=True, required=True, help="A member of staff.")
+@click.option(
+    "--scope",
+    default="read feedback",
+    show_default=True,
+    help="read, feedback, submit; ages=, media=, levels=, windows=no.",
+)
+def issue_key(  # noqa: PLR0917 - click passes them by name
+    partner_id: str,
+    programme: str,
+    data: Path,
+    database: str,
+    approvers: tuple[str, ...],
+    scope: str,
+) -> None:
+    """Print new keys for a partner; they are not shown again.
+
+    A partner that was only invited takes part from then on, so two members of staff say yes.
+    """
+    from unspread.clearinghouse import exchange_keys
+    from unspread.clearinghouse.exchange_source import member_number
+    from unspread.exchange.listings import Scope
+    from unspread.exchange.threatexchange import app_id
+
+    with _open(data, database) as settings:
+        issued = _write(
+            settings,
+            lambda tx: exchange_keys.issue(
+                tx,
+                partner_id,
+                exchange_keys.Programme(programme),
+                Scope.from_text(scope),
+                by=approvers,
+            ),
+        )
+    if programme == "ncmec":
+        click.echo(f"user name\t{partner_id}")
+    for each in issued:
+        app = f"{app_id(member_number(partner_id))}|" if programme == "threatexchange" else ""
+        click.echo(f"{each.label}\t{app}{each.secret}\t{each.key_id}")
+
+
+@key.command(name="list")
+@click.argument("partner_id", default="")
+@_data
+@_database
+def list_keys(partner_id: str, data: Path, database: str) -> None:
+    """Every key: id, partner, what it opens, last day used, end."""
+    from unspread.clearinghouse import exchange_keys
+
+    with _open(data, database) as settings:
+        connection = connect(settings)
+        for each in exchange_keys.keys_of(connection, partner_id):
+            used = rules.from_day(each.last_used_day).isoformat() if each.last_used_day else "never"
+            ends = (
+                datetime.fromtimestamp(each.revoked_at, UTC).isoformat() if each.revoked_at else ""
+            )
+            click.echo(f"{each.key_id}\t{each.partner_id}\t{each.scope}\t{used}\t{ends}")
+        connection.close()
+
+
+@key.command(name="rotate")
+@click.argument("key_id")
+@_data
+@_database
+@click.option("--by", default="command line", show_default=True)
+@click.option("--overlap-days", default=7.0, show_default=True, help="Both keys open for so long.")
+def rotate_key(key_id: str, data: Path, database: str, by: str, overlap_days: float) -> None:
+    """Print a key that replaces another; it is not shown again."""
+    from unspread.clearinghouse import exchange_keys
+
+    with _open(data, database) as settings:
+        seconds = int(overlap_days * store.SECONDS_PER_DAY)
+        issued = _write(
+            settings,
+            lambda tx: exchange_keys.rotate(tx, key_id, overlap_seconds=seconds, by=by),
+        )
+        click.echo(f"{issued.label}\t{issued.secret}\t{issued.key_id}")
+
+
+@key.command(name="revoke")
+@click.argument("key_id")
+@_data
+@_database
+@click.option("--by", default="command line", show_default=True)
+def revoke_key(key_id: str, data: Path, database: str, by: str) -> None:
+    """Make a key open nothing, at once."""
+    from unspread.clearinghouse import exchange_keys
+
+    with _open(data, database) as settings:
+        _write(settings, lambda tx: exchange_keys.revoke(tx, key_id, by=by))
+        click.echo("revoked")

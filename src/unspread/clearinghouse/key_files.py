@@ -83,6 +83,12 @@ def django_key(settings: Settings) -> str:
     return _once(settings.keys / "sessions.key", lambda: secrets.token_hex(32).encode()).decode()
 
 
+def exchange_key(settings: Settings) -> bytes:
+    """Keys the digests by which a value's listings are found; 32 bytes."""
+    content = _once(settings.keys / "exchange.key", lambda: secrets.token_hex(32).encode())
+    return bytes.fromhex(content.decode())
+
+
 def oprf_key(settings: Settings) -> bytes:
     """Blinds lookups; 32 bytes, the seed of RFC 9497's DeriveKeyPair."""
     content = _once(settings.keys / "lookup.key", lambda: secrets.token_hex(32).encode())

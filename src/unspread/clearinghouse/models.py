@@ -146,14 +146,27 @@ class PartnerKey(models.Model):
     key_id = models.CharField(max_length=24, primary_key=True)
     partner = models.ForeignKey(Partner, models.CASCADE)
     key_digest = models.BinaryField(max_length=32, unique=True)
-    scope = models.CharField(max_length=40)
-    """`ncmec:read`, `ncmec:feedback`, `stopncii:read` …"""
+    scope = models.CharField(max_length=200)
+    """Programme and scope: `ncmec:read feedback ages=minor`, `stopncii-subscription:` …"""
     created_at = models.BigIntegerField()
     last_used_day = models.IntegerField(default=0)
     revoked_at = models.BigIntegerField(default=0)
 
     class Meta:
         db_table = "partner_key"
+
+
+class ExchangeValue(models.Model):
+    """Which listings have a value, for programmes whose lists are keyed by it. Holds no value."""
+
+    listing_id = models.BigIntegerField(db_index=True)
+    number = models.SmallIntegerField()
+    """0 the whole picture, 1.. its windows, -1 the digest of the file."""
+    tag = models.BigIntegerField(null=True, db_index=True)
+    """64 bits of a keyed digest of the value; null once the listing is erased."""
+
+    class Meta:
+        db_table = "exchange_value"
 
 
 class FeedbackRecord(models.Model):

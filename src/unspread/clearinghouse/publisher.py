@@ -52,7 +52,8 @@ class DatabaseEntries:
         return [
             each
             for each in partners(self._connection)
-            if each.state == "active" and "feed" in each.scopes
+            # A partner that only speaks an older programme's protocol has no key to seal to.
+            if each.state == "active" and "feed" in each.scopes and each.sealing_key
         ]
 
 

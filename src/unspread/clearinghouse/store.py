@@ -389,6 +389,11 @@ def set_state(tx: Transaction, item: StoredItem, state: State) -> None:
     )
 
 
+def items_where(connection: Connection, rest: str, *parameters: object) -> list[StoredItem]:
+    """Items by the rest of a query: conditions on `i` (item) and `c` (case), order, limit."""
+    return [_stored(row) for row in connection.rows(_ITEM + rest, *parameters)]
+
+
 def items_of(connection: Connection, case_key: bytes) -> list[StoredItem]:
     """A case's items, in the order submitted."""
     rows = connection.rows(_ITEM + "WHERE c.case_key = ? ORDER BY i.number", case_key)

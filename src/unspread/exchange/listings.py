@@ -36,8 +36,8 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 PUBLISHED_LEVELS: Final = frozenset(Level) - {Level.QUARANTINED}
 
-AGREEING: Final = frozenset({FeedbackKind.REMOVED, FeedbackKind.BLOCKED})
-DISAGREEING: Final = frozenset({FeedbackKind.DISPUTED})
+AGREEMENT: Final = FeedbackKind.REMOVED
+"""What a yes in these programmes means: somebody looked, agreed, and the content is not up."""
 
 LISTING_IS_WRONG: Final = frozenset(
     {Reason.DIFFERENT_CONTENT, Reason.NOT_INTIMATE, Reason.WELL_KNOWN_CONTENT, Reason.OTHER}

@@ -25,7 +25,7 @@ import msgspec
 from unspread.errors import InputError
 from unspread.exchange import transfer
 from unspread.exchange.listings import (
-    AGREEING,
+    AGREEMENT,
     Caller,
     ClockAheadError,
     ListingSource,
@@ -41,7 +41,6 @@ from unspread.exchange.listings import (
 )
 from unspread.model import (
     Feedback,
-    FeedbackKind,
     Fingerprint,
     Kind,
     ListingId,
@@ -264,7 +263,7 @@ def _entries_of(row: Row, caller: Caller, owner: Member) -> Iterator[str]:
 
 
 def _feedback(opinions: Sequence[Opinion], kind: str) -> str:
-    yes = [each for each in opinions if each.kind in AGREEING]
+    yes = [each for each in opinions if each.kind is AGREEMENT]
     no = [each for each in opinions if each.reason is not None]
     if not yes and not no:
         return ""
@@ -369,7 +368,7 @@ def _check_type(kind: str) -> None:
 def give_feedback(
     source: ListingSource, caller: Caller, *, name: str, kind: str, body: bytes, at: datetime
 ) -> XmlAnswer:
-    """Take a vote on one entry: yes is "seen, agreed, not let through"; a no has its reason.
+    """Take a vote on one entry: a yes is `AGREEMENT`, a no has its reasons.
 
     Raises:
         InputError: if the document is not a vote.
@@ -382,7 +381,7 @@ def give_feedback(
     if row is None or not caller.scope.covers(row.listing):
         raise UnknownListingError("there is no such entry")
     said = [Feedback(listing_id, vote(reason), at, reason=reason) for reason in reasons] or [
-        Feedback(listing_id, FeedbackKind.BLOCKED, at)
+        Feedback(listing_id, AGREEMENT, at)
     ]
     source.take_feedback(caller.member, said, "ncmec")
     return XmlAnswer(f'{_HEAD}<submissionResult xmlns="{NAMESPACE}"/>'.encode(), len(said))

@@ -24,7 +24,7 @@ import msgspec
 from unspread.errors import InputError, MalformedFingerprintError
 from unspread.exchange import transfer
 from unspread.exchange.listings import (
-    AGREEING,
+    AGREEMENT,
     Caller,
     ListingSource,
     Row,
@@ -48,6 +48,13 @@ _ENUM_PREFIX: Final = "StopNCIISignalType."
 """Released clients send the name of the enumeration along (`api.py`, `submit_hashes`)."""
 
 _SIGNAL_TYPE: Final = {kind: name for name, (kind, _) in SIGNAL_TYPES.items()}
+_WORDS: Final = {
+    AGREEMENT: "Blocked",
+    FeedbackKind.FOUND: "PendingReview",
+    FeedbackKind.BLOCKED: "PendingReview",
+}
+"""What a machine did says as little in this programme as a match that waits for a look."""
+
 _GONE: Final = frozenset({"Withdrawn", "Deleted"})
 
 
@@ -182,11 +189,7 @@ def _opinions(rows: Sequence[Row]) -> list[CspFeedback]:
     latest = {said.member.number: said for row in rows for said in row.opinions}
     return [
         CspFeedback(
-            "Blocked"
-            if said.kind in AGREEING
-            else "PendingReview"
-            if said.kind is FeedbackKind.FOUND
-            else "NotBlocked",
+            _WORDS.get(said.kind, "NotBlocked"),
             [] if said.reason is None else [said.reason],
             said.member.name,
         )
@@ -281,7 +284,8 @@ def _value(text: str) -> tuple[Kind, bytes]:
 def _meaning(value: str, tags: Sequence[str]) -> tuple[FeedbackKind, Reason | None] | None:
     """What a feedback value says; None for those that say nothing about the content."""
     if value == "Blocked":
-        return FeedbackKind.BLOCKED, None
+        # "Match reviewed, match was determined to be NCII."
+        return AGREEMENT, None
     if value == "PendingReview":
         return FeedbackKind.FOUND, None
     if value == "NotBlocked":

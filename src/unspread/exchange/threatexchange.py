@@ -27,7 +27,7 @@ from unspread.crypto import sha256
 from unspread.errors import InputError, MalformedFingerprintError
 from unspread.exchange import transfer
 from unspread.exchange.listings import (
-    AGREEING,
+    AGREEMENT,
     CLEARINGHOUSE_MEMBER,
     Caller,
     ClockAheadError,
@@ -73,9 +73,17 @@ STATUSES: Final = {
 
 REACTIONS: Final = {
     "SAW_THIS_TOO": (FeedbackKind.FOUND, None),
-    "HELPFUL": (FeedbackKind.BLOCKED, None),
+    "HELPFUL": (AGREEMENT, None),
     "NOT_HELPFUL": (FeedbackKind.DISPUTED, Reason.OTHER),
     "DISAGREE_WITH_TAGS": (FeedbackKind.DISPUTED, Reason.DIFFERENT_CONTENT),
+}
+
+
+_REACTED: Final = {
+    AGREEMENT: "HELPFUL",
+    FeedbackKind.DISPUTED: "DISAGREE_WITH_TAGS",
+    FeedbackKind.FOUND: "SAW_THIS_TOO",
+    FeedbackKind.BLOCKED: "SAW_THIS_TOO",
 }
 
 
@@ -220,12 +228,8 @@ def _descriptor(row: Row, media: Media, owner: int, reader: int) -> dict[str, An
     by_reaction: dict[str, list[int]] = {}
     for said in row.opinions:
         number = app_id(said.member.number)
-        if said.kind in AGREEING:
-            by_reaction.setdefault("HELPFUL", []).append(number)
-        elif said.kind is FeedbackKind.DISPUTED:
-            by_reaction.setdefault("DISAGREE_WITH_TAGS", []).append(number)
-        elif said.kind is FeedbackKind.FOUND:
-            by_reaction.setdefault("SAW_THIS_TOO", []).append(number)
+        if said.kind in _REACTED:
+            by_reaction.setdefault(_REACTED[said.kind], []).append(number)
     descriptor: dict[str, Any] = {
         "id": str(_DESCRIPTOR_BASE + row.listing.listing_id),
         "owner": {"id": str(owner)},

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from random import Random
 
+from unspread.clearinghouse.rules import Said, standing, state_after
 from unspread.errors import StateError
 from unspread.exchange.listings import (
-    AGREEING,
     CLEARINGHOUSE_MEMBER,
-    DISAGREEING,
     Member,
     Opinion,
     Row,
@@ -175,21 +174,29 @@ class MemoryListings:
             return tuple(self._members)
 
     def take_feedback(self, member: Member, feedback: Sequence[Feedback], source: str) -> None:
-        """One agreement confirms, two corroborate, a dispute disputes."""
-        for each in feedback:
+        """Judged by the clearinghouse's own rules."""
+        for said in feedback:
             with self._lock:
-                row = self._rows[each.listing_id]
-                opinion = Opinion(member, each.kind, each.reason, int(each.at.timestamp()))
-                others = tuple(said for said in row.opinions if said.member != member)
+                row = self._rows[said.listing_id]
+                opinion = Opinion(member, said.kind, said.reason, int(said.at.timestamp()))
+                others = tuple(each for each in row.opinions if each.member != member)
                 if any(
-                    (said.member, said.kind, said.reason) == (member, each.kind, each.reason)
-                    for said in row.opinions
+                    (each.member, each.kind, each.reason) == (member, said.kind, said.reason)
+                    for each in row.opinions
                 ):
                     continue
-                self.feedback.append((member, each, source))
+                self.feedback.append((member, said, source))
                 row = replace(row, opinions=(*others, opinion), changed_at=self._next_stamp())
-                level = _level(row.opinions, row.listing.level)
-                self._put(replace(row, listing=replace(row.listing, level=level)))
+                judged = standing(
+                    [Said(str(each.member.number), each.kind) for each in row.opinions],
+                    submitted_day=row.listed_at // 86_400,
+                )
+                listing = replace(
+                    row.listing,
+                    level=judged.level,
+                    state=state_after(row.listing.state, judged.suspended),
+                )
+                self._put(replace(row, listing=listing))
 
     def take_submission(
         self, member: Member, media: Media, fingerprints: tuple[Fingerprint, ...]
@@ -198,13 +205,6 @@ class MemoryListings:
         if not self._takes_submissions:
             raise StateError("this list takes no submissions from partners")
         self.list_item(fingerprints, media=media)
-
-
-def _level(opinions: tuple[Opinion, ...], now: Level) -> Level:
-    if any(said.kind in DISAGREEING for said in opinions):
-        return Level.DISPUTED
-    agreeing = sum(said.kind in AGREEING for said in opinions)
-    return [now, Level.CONFIRMED, Level.CORROBORATED][min(agreeing, 2)]
 
 
 def sample_picture(random: Random, *, windows: int = 0) -> tuple[Fingerprint, ...]:

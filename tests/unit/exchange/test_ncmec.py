@@ -216,7 +216,7 @@ def no(reason: Reason) -> bytes:
 @pytest.mark.parametrize(
     ("body", "kind", "reason", "level"),
     [
-        (yes(), FeedbackKind.BLOCKED, None, Level.CONFIRMED),
+        (yes(), FeedbackKind.REMOVED, None, Level.CONFIRMED),
         (
             no(Reason.DIFFERENT_CONTENT),
             FeedbackKind.DISPUTED,

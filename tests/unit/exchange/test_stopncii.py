@@ -176,7 +176,7 @@ def test_a_client_ends_with_the_list_whatever_happens_between_its_pages(steps, s
 @pytest.mark.parametrize(
     ("word", "tags", "kind", "reason"),
     [
-        ("Blocked", [], FeedbackKind.BLOCKED, None),
+        ("Blocked", [], FeedbackKind.REMOVED, None),
         ("PendingReview", [], FeedbackKind.FOUND, None),
         ("NotBlocked", ["spam"], FeedbackKind.KEPT, Reason.OTHER),
         ("NotBlocked", ["not_intimate"], FeedbackKind.DISPUTED, Reason.NOT_INTIMATE),
@@ -224,7 +224,7 @@ def test_a_submitted_hash_is_listed_unverified_in_either_spelling(world, spellin
     body = {"hashRecords": [record | {"CSPFeedbacks": [said]}]}
     assert post(world, "/SubmitHashes", body, world.acme.submit_key).json() == {"count": 1}
     assert len(world.listings.listings()) == 1
-    assert [said.kind for _, said, _ in world.listings.feedback] == [FeedbackKind.BLOCKED]
+    assert [said.kind for _, said, _ in world.listings.feedback] == [FeedbackKind.REMOVED]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_the_next_link_is_absolute_and_needs_nothing_added(world):
     ("reaction", "kind", "reason", "level"),
     [
         ("SAW_THIS_TOO", FeedbackKind.FOUND, None, Level.UNVERIFIED),
-        ("HELPFUL", FeedbackKind.BLOCKED, None, Level.CONFIRMED),
+        ("HELPFUL", FeedbackKind.REMOVED, None, Level.CONFIRMED),
         ("NOT_HELPFUL", FeedbackKind.DISPUTED, Reason.OTHER, Level.DISPUTED),
         ("DISAGREE_WITH_TAGS", FeedbackKind.DISPUTED, Reason.DIFFERENT_CONTENT, Level.DISPUTED),
     ],
