@@ -23,6 +23,7 @@ from unspread.platform_kit.enrolment import Membership, memberships
 from unspread.platform_kit.feedback import FeedbackSender
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.metrics import Metrics
+from unspread.platform_kit.notices.service import routes as notice_routes
 from unspread.platform_kit.review.service import routes as review_routes
 from unspread.platform_kit.review.service import run as settle_reviews
 from unspread.platform_kit.scanner import Scanner, confined_fingerprinter
@@ -163,6 +164,8 @@ def create_app(settings: Settings) -> Starlette:
             pool.close()
             kit.store.close()
 
-    app = Starlette(routes=[*api.routes(kit), *review_routes(kit)], lifespan=lifespan)
+    app = Starlette(
+        routes=[*api.routes(kit), *review_routes(kit), *notice_routes(kit)], lifespan=lifespan
+    )
     app.state.kit = kit
     return app

@@ -15,6 +15,7 @@ import msgspec
 from unspread.errors import InputError
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Level
 from unspread.platform_kit.actions.settings import AnyDestination
+from unspread.platform_kit.notices.settings import NoticeSettings
 from unspread.platform_kit.review.rules import ReviewSettings
 
 FILE_NAME: Final = "platform.toml"
@@ -191,6 +192,8 @@ class Settings(_Section, frozen=True):
     """Further places where actions are delivered: docs/platform/actions.md."""
     review: ReviewSettings = ReviewSettings()
     """People who look at what is held: docs/platform/review.md."""
+    notices: NoticeSettings = NoticeSettings()
+    """Signed requests for removal: docs/platform/notices.md."""
     webhook: Webhook | None = None
     """Where actions are delivered; without it they wait, and can be read by hand."""
 

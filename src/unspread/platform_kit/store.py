@@ -36,6 +36,9 @@ FILE_NAME: Final = "platform.sqlite3"
 
 _T = TypeVar("_T")
 
+_NO_LIST: Final = -1
+"""Stands for the list of actions that come from a notice."""
+
 _ERASED_STATES: Final = frozenset({State.WITHDRAWN, State.EXPIRED, State.REMOVED})
 """Final states: the fingerprints are erased here, not only set aside."""
 
@@ -88,6 +91,8 @@ _SCHEMA: Final = (
     """CREATE TABLE audit (
         number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, actor TEXT NOT NULL,
         what TEXT NOT NULL, subject TEXT NOT NULL)""",
+    """CREATE INDEX actions_pending_by_reference ON actions (reference, number)
+        WHERE state = 'pending'""",
 )
 
 
@@ -107,6 +112,8 @@ class Origin(StrEnum):
 
     UPLOAD = "upload"
     CATALOGUE = "catalogue"
+    NOTICE = "notice"
+    """A person asked by a notice, and a person decided; no listing is involved."""
 
 
 class Verdict(StrEnum):
@@ -130,11 +137,12 @@ class Action:
     action_id: str
     action: ActionKind
     reference: str
-    list_name: str
-    listing_id: ListingId
-    level: Level
-    kind: Kind
-    distance_bits: int
+    list_name: str | None
+    """None, like the four that follow, when it comes from a notice and not from a listing."""
+    listing_id: ListingId | None
+    level: Level | None
+    kind: Kind | None
+    distance_bits: int | None
     rule: str
     origin: Origin
     decided_at: datetime
@@ -528,6 +536,41 @@ class Store:
         )
         self._has_new_actions = True
 
+    def queue_for_notice(
+        self,
+        connection: sqlite3.Connection,
+        action: ActionKind,
+        references: Iterable[str],
+        *,
+        rule: str,
+        at: datetime,
+    ) -> int:
+        """Queue an action that a notice leads to, each once for each rule; how many were new.
+
+        For use inside `write`, so that the notice's record and its actions are one transaction.
+        """
+        queued = 0
+        for reference in references:
+            action_id = sha256(f"notice\n{rule}\n{reference}\n{action}".encode())[:16].hex()
+            queued += connection.execute(
+                "INSERT INTO actions (action_id, action, reference, list, list_name, listing_id,"
+                " level, kind, distance_bits, rule, origin, decided_at, state, due_at)"
+                " VALUES (?, ?, ?, ?, '', -1, '', '', -1, ?, ?, ?, 'pending', ?)"
+                " ON CONFLICT DO NOTHING",
+                (
+                    action_id,
+                    action,
+                    reference,
+                    _NO_LIST,
+                    rule,
+                    Origin.NOTICE,
+                    time_text(at),
+                    time_text(at),
+                ),
+            ).rowcount
+        self._has_new_actions = True
+        return queued
+
     def _release(
         self, connection: sqlite3.Connection, number: int, listing: Listing, at: datetime
     ) -> int:
@@ -570,9 +613,15 @@ class Store:
         return released
 
     def actions_due(self, now: datetime, limit: int = 100) -> tuple[Action, ...]:
-        """Actions to be delivered now, oldest first."""
+        """Actions to be delivered now, oldest first.
+
+        Not while an older one on the same content is open: a `remove` that is tried again must
+        not arrive after its `release`.
+        """
         return self._actions(
-            "state = 'pending' AND due_at <= ? ORDER BY due_at, number LIMIT ?",
+            "state = 'pending' AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM actions AS older"
+            " WHERE older.reference = actions.reference AND older.number < actions.number"
+            " AND older.state = 'pending') ORDER BY due_at, number LIMIT ?",
             (time_text(now), limit),
         )
 
@@ -601,7 +650,7 @@ class Store:
                 " WHERE action_id = ?",
                 (closed, action_id),
             )
-            if row["action"] == ActionKind.REMOVE:
+            if row["action"] == ActionKind.REMOVE and row["list"] != _NO_LIST:
                 self._has_new_actions = True
                 self._say_removed(connection, row["list"], row["listing_id"], at)
 
@@ -937,15 +986,16 @@ def _action_row(connection: sqlite3.Connection, action_id: str) -> sqlite3.Row:
 
 
 def _action_of(row: sqlite3.Row) -> Action:
+    listed = row["list"] != _NO_LIST
     return Action(
         row["action_id"],
         ActionKind(row["action"]),
         row["reference"],
-        row["list_name"],
-        ListingId(row["listing_id"]),
-        Level(row["level"]),
-        Kind(row["kind"]),
-        row["distance_bits"],
+        row["list_name"] if listed else None,
+        ListingId(row["listing_id"]) if listed else None,
+        Level(row["level"]) if listed else None,
+        Kind(row["kind"]) if listed else None,
+        row["distance_bits"] if listed else None,
         row["rule"],
         Origin(row["origin"]),
         time_of(row["decided_at"]),

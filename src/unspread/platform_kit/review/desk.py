@@ -120,6 +120,6 @@ async def read_form(request: Request) -> Form:
             raise InputError("not a JSON object of texts") from None
         return {name: str(value) for name, value in fields.items()}
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=200))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000))
     except (UnicodeDecodeError, ValueError):
         raise InputError("not a form") from None

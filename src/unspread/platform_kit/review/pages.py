@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from unspread.errors import InputError, UnspreadError
-from unspread.model import ListingId, Reason
+from unspread.model import Reason
 from unspread.platform_kit.pages import HEADERS, check_same_origin, limited_body, to
 from unspread.platform_kit.review.content import Content, NoContentError, media_type
 from unspread.platform_kit.review.desk import Desk, Form, status_of
@@ -114,8 +114,7 @@ class ReviewPages:
     def _age(self, task: Task | None) -> str:
         if task is None:
             return ""
-        number = self._store.list_state(task.first.list_name).number
-        listing = self._store.listing(number, ListingId(task.first.listing_id))
+        listing = self._records.listing(task.first)
         return "not known" if listing is None else listing.age.value
 
     def _task(self, form: Form) -> Task | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from unspread.crypto import sha256
-from unspread.model import Reason
+from unspread.model import Listing, Reason
 from unspread.platform_kit.review.rules import (
     ContentKey,
     Exposure,
@@ -73,6 +73,13 @@ class Records:
             return False
         self._carry_out(task.holds, before, "repeat of a decision", at)
         return True
+
+    def listing(self, hold: Action) -> Listing | None:
+        """The listing that a hold is for, as it is now."""
+        if hold.list_name is None or hold.listing_id is None:
+            return None
+        number = self._store.list_state(hold.list_name).number
+        return self._store.listing(number, hold.listing_id)
 
     def decision(self, key: ContentKey) -> Vote | None:
         """The decision that stands for content, if any."""

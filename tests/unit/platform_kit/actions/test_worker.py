@@ -147,3 +147,41 @@ def test_the_worker_delivers_what_arrives_while_it_runs_and_stops_when_told(
         return receiver.got
 
     assert asyncio.run(scene()) == [("remove", "post/1")]
+
+
+def test_a_hold_that_may_have_arrived_is_released_and_not_tried_again(outbox: Outbox) -> None:
+    outbox.find("post/1", hold=True)
+    receiver = Receiver()
+    receiver.failure = TryAgainError("no answer in time")
+    deliver(worker(outbox, receiver))
+    receiver.failure = None
+    outbox.withdraw()
+    outbox.pass_time(days=1)
+    while deliver(worker(outbox, receiver)):
+        pass
+    assert receiver.got == [("release", "post/1")]
+
+
+def test_an_action_waits_until_the_one_before_it_on_the_same_content_has_arrived(
+    outbox: Outbox,
+) -> None:
+    def queue(action: ActionKind, reference: str) -> None:
+        outbox.store.write(
+            lambda c: outbox.store.queue_for_notice(
+                c, action, [reference], rule="notice 1", at=outbox.now
+            )
+        )
+
+    queue(ActionKind.REMOVE, "post/1")
+    receiver = Receiver()
+    receiver.failure = TryAgainError("answered 500")
+    deliver(worker(outbox, receiver))
+    receiver.failure = None
+    queue(ActionKind.RELEASE, "post/1")
+    queue(ActionKind.REMOVE, "post/2")
+    deliver(worker(outbox, receiver))
+    assert receiver.got == [("remove", "post/2")]
+    outbox.pass_time(seconds=RETRY_AFTER_SECONDS[0])
+    while deliver(worker(outbox, receiver)):
+        pass
+    assert receiver.got == [("remove", "post/2"), ("remove", "post/1"), ("release", "post/1")]
