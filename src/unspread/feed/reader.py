@@ -32,6 +32,7 @@ from unspread.feed.latest import (
 )
 from unspread.feed.records import (
     AckRecord,
+    AddPayloads,
     AddRecord,
     Authority,
     ChangeReason,
@@ -39,6 +40,7 @@ from unspread.feed.records import (
     Entry,
     EntryKind,
     Terms,
+    add_leaf,
 )
 from unspread.feed.segments import (
     MAX_LEVEL,
@@ -98,12 +100,35 @@ class Request:
     """Whether a cache may keep it for ever; never so for `latest`."""
 
 
-@dataclass(frozen=True, slots=True)
 class ListingAdded:
-    """A listing to match from now on."""
+    """A listing to match from now on. Read out of its payload when asked for."""
 
-    listing: Listing
-    terms: Terms
+    __slots__ = ("listing_id", "payload")
+
+    def __init__(self, listing_id: ListingId, payload: bytes) -> None:
+        self.listing_id = listing_id
+        self.payload = payload
+
+    @property
+    def listing(self) -> Listing:
+        """What to match."""
+        return AddRecord.from_checked(self.payload).listing(self.listing_id)
+
+    @property
+    def terms(self) -> Terms:
+        """Where it may be used."""
+        return AddRecord.from_checked(self.payload).terms
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ListingAdded):
+            return NotImplemented
+        return (self.listing_id, self.payload) == (other.listing_id, other.payload)
+
+    def __hash__(self) -> int:
+        return hash((self.listing_id, self.payload))
+
+    def __repr__(self) -> str:
+        return f"ListingAdded({self.listing_id}, …)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +190,7 @@ class FeedReader:
         self._partner = partner_id
         self._key = key
         self._item_key_digest_of = item_key_digest_of
+        self._payloads = AddPayloads()
         self._frontier = Frontier()
         self._trusted_size = 0
         self._trusted_root = self._frontier.root()
@@ -420,6 +446,7 @@ class FeedReader:
             self._policy.origin,
             self._item_key_digest_of,
             self._held,
+            payloads=self._payloads,
             frontier=seen,
             new_from=before.size,
             checks=checks,
@@ -462,6 +489,7 @@ class _Content:
         item_key_digest_of: ItemKeyDigestOf,
         held: list[Event],
         *,
+        payloads: AddPayloads,
         frontier: Frontier,
         new_from: int,
         checks: dict[int, bytes],
@@ -472,13 +500,12 @@ class _Content:
         """
         self._origin = origin
         self._item_key_digest_of = item_key_digest_of
-        self._digests = {
-            event.listing.listing_id: event.listing.item_key_digest
-            for event in held
-            if isinstance(event, ListingAdded)
+        self._added = {
+            event.listing_id: event.payload for event in held if isinstance(event, ListingAdded)
         }
         self._frontier = frontier
         self._leaves: list[bytes] = []
+        self._payloads = payloads
         self._index = frontier.size
         self._stop = frontier.size
         self._new_from = new_from
@@ -491,7 +518,9 @@ class _Content:
         """Read the records of entries up to `stop`."""
         self._stop = stop
         for tag, content in records(plaintext):
-            if tag == Tag.SUBTREE:
+            if tag == EntryKind.ADD and self._new_from <= self._index < stop:
+                self._add(content)
+            elif tag == Tag.SUBTREE:
                 self._subtree(content)
             elif tag == Tag.PADDING_RUN:
                 self._padding(content)
@@ -506,6 +535,15 @@ class _Content:
         self._settle()
         for listing_id, proof, payload in self._late:
             self._take_late(listing_id, proof, Entry(EntryKind.ADD, payload))
+
+    def _add(self, payload: bytes) -> None:
+        # What lists consist of, so without a detour through `Entry`.
+        self._payloads.check(payload)
+        listing_id = ListingId(self._index)
+        self._leaves.append(add_leaf(payload))
+        self._added[listing_id] = payload
+        self.events.append(ListingAdded(listing_id, payload))
+        self._index += 1
 
     def _settle(self) -> None:
         """Append the leaves read so far, looking at the root wherever it is known."""
@@ -564,21 +602,20 @@ class _Content:
             verify_inclusion(leaf, listing_id, self._frontier.size, proof, root)
         except ProofError:
             raise ForkError("a late listing does not stand in the log") from None
-        self._take(listing_id, entry)
+        self._payloads.check(entry.payload)
+        self.events.append(ListingAdded(listing_id, entry.payload))
 
     def _take(self, index: int, entry: Entry) -> None:
-        if entry.kind is EntryKind.ADD:
-            record = AddRecord.from_bytes(entry.payload)
-            listing = record.listing(ListingId(index))
-            self._digests[listing.listing_id] = listing.item_key_digest
-            self.events.append(ListingAdded(listing, record.terms))
-        elif entry.kind is EntryKind.CHANGE:
+        if entry.kind is EntryKind.CHANGE:
             change = ChangeRecord.from_bytes(entry.payload)
             if change.listing_id >= index:
                 raise MalformedSegmentError("a change comes before its listing")
-            known = self._digests.get(change.listing_id)
-            if known is None:
-                known = self._item_key_digest_of(change.listing_id)
+            added = self._added.get(change.listing_id)
+            known = (
+                AddRecord.from_checked(added).item_key_digest
+                if added is not None
+                else self._item_key_digest_of(change.listing_id)
+            )
             change.check(self._origin, known)
             self.events.append(
                 ListingChanged(
