@@ -122,7 +122,8 @@ def demo(tmp_path_factory) -> Iterator[Demo]:
         yield running
 
 
-@pytest.fixture(scope="session")
+# For a module, not a session: while Playwright runs, no other test could run an event loop.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -43,7 +43,11 @@ def test_a_person_protects_a_photo_sees_what_happens_and_withdraws(demo, phone, 
     altered = encoded(picture.resize((480, 360)), "WEBP", quality=60)
 
     requests = []
-    phone.context.on("request", requests.append)
+
+    def remember(request):
+        requests.append(request)
+
+    phone.context.on("request", remember)
     receipt = protect(phone, demo, original)
     sent = time.monotonic()
     assert until(lambda: demo.post(altered).status_code >= 400)
