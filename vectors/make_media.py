@@ -3,8 +3,9 @@
     python vectors/make_media.py
 
 Every picture is drawn here, none is of a person. What is expected comes from Meta's reference
-(`pdqhash`) on pixels that are decoded, turned and laid on white step by step, without any code of
-the package, so that the package is judged and does not judge itself. Encoders differ between
+(`pdqhash`) on pixels that are decoded, turned and laid on white step by step, without code of the
+package, so that the package is judged and does not judge itself; windows alone, which are the
+project's own, come from the package. Encoders differ between
 versions: the files are kept, and made anew only with what is expected of them.
 """
 
@@ -22,6 +23,15 @@ import numpy as np
 import pdqhash
 import pillow_heif
 from PIL import Image, ImageDraw, ImageFilter, ImageOps, PngImagePlugin
+
+from unspread.fingerprint.pdq import bits
+from unspread.fingerprint.windows import (
+    SUBMITTED_MIN_SHARE,
+    SUBMITTED_WINDOWS,
+    coefficients_of,
+    table_of,
+    windows_of,
+)
 
 HERE: Final = Path(__file__).parent
 VIDEO_SIDE: Final = (320, 240)
@@ -184,10 +194,30 @@ def expected_of_picture(name: str, data: bytes, shows: str) -> dict[str, Any]:
         "height": pixels.shape[0],
         "pdq": np.packbits(value).tobytes().hex(),
         "quality": quality,
+        "windows": windows(pixels),
         "dihedral": [np.packbits(each).tobytes().hex() for each in variants],
         "sha256": hashlib.sha256(data).hexdigest(),
         "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
     }
+
+
+def windows(pixels: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    """Windows of upright pixels, in cells, as the package makes them."""
+    table = table_of(pixels)
+    found = windows_of(table, count=SUBMITTED_WINDOWS, min_share=SUBMITTED_MIN_SHARE)
+    if not found:
+        return []
+    coefficients, qualities = coefficients_of(table, found)
+    return [
+        {
+            "row": round(window.row, 6),
+            "column": round(window.column, 6),
+            "reach": round(window.reach, 6),
+            "pdq": value.tobytes().hex(),
+            "quality": int(quality),
+        }
+        for window, value, quality in zip(found, bits(coefficients), qualities, strict=True)
+    ]
 
 
 def film(

@@ -9,7 +9,7 @@ from unspread.fingerprint import MediaScan, Sampling, fingerprint_file, scan_med
 from unspread.fingerprint.decode import STANDARD, Format, decode
 from unspread.fingerprint.pdq import ORIENTATIONS, dihedral, fingerprints, small_matrices
 from unspread.fingerprint.video import open_film
-from unspread.model import Kind, Media, Part
+from unspread.model import MIN_PDQ_QUALITY, Kind, Media, Part
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 PICTURES = json.loads((VECTORS / "pictures.json").read_text())["files"]
@@ -34,6 +34,18 @@ def test_a_picture_has_the_references_fingerprint(expected):
     assert found.first(Kind.MD5).value.hex() == expected["md5"]
     assert (found.width, found.height) == (expected["width"], expected["height"])
     assert found.media is Media.IMAGE
+
+
+@picture
+def test_a_picture_has_the_windows_that_were_written_down(expected):
+    found = fingerprint_file(VECTORS / "pictures" / expected["file"])
+    assert [
+        (each.value.hex(), each.quality) for each in found.fingerprints if each.part is Part.WINDOW
+    ] == [
+        (each["pdq"], each["quality"])
+        for each in expected["windows"]
+        if each["quality"] >= MIN_PDQ_QUALITY
+    ]
 
 
 @picture

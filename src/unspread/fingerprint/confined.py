@@ -55,6 +55,7 @@ MODEST: Final = Budget()
 class Call(msgspec.Struct, frozen=True):
     """What a worker is asked to do with the file whose descriptor comes along."""
 
+    windows: bool
     sampling: Sampling
     max_frames: int
     limits: Limits
@@ -165,6 +166,7 @@ class Confined:
         self,
         source: Source,
         *,
+        windows: bool = True,
         sampling: Sampling = Sampling.KEYFRAMES,
         max_frames: int = 4096,
     ) -> MediaScan:
@@ -173,7 +175,7 @@ class Confined:
         Raises:
             UnreadableMediaError: as `scan_media`, and if the file costs more than the budget.
         """
-        call = Call(sampling, max_frames, self._limits)
+        call = Call(windows, sampling, max_frames, self._limits)
         with _descriptor(source) as descriptor:
             answer = self._call(call, descriptor)
         if answer.scan is None:
@@ -184,13 +186,14 @@ class Confined:
         self,
         source: Source,
         *,
+        windows: bool = True,
         sampling: Sampling = Sampling.KEYFRAMES,
         max_frames: int = 4096,
     ) -> MediaScan:
         """As `scan`, without holding up the event loop."""
         return await asyncio.get_running_loop().run_in_executor(
             self._executor,
-            lambda: self.scan(source, sampling=sampling, max_frames=max_frames),
+            lambda: self.scan(source, windows=windows, sampling=sampling, max_frames=max_frames),
         )
 
     def confinement(self) -> Confinement:

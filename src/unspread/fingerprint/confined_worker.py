@@ -69,7 +69,11 @@ def _answer(call: Call, descriptor: int, budget: Budget) -> Answer:
                 return Answer(refusal="the file is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as source:
                 scan = scan_media(
-                    source, sampling=call.sampling, max_frames=call.max_frames, limits=call.limits
+                    source,
+                    windows=call.windows,
+                    sampling=call.sampling,
+                    max_frames=call.max_frames,
+                    limits=call.limits,
                 )
                 return Answer(scan=scan)
     except UnspreadError as error:

@@ -7,6 +7,7 @@ from unspread.fingerprint import pdq
 from unspread.fingerprint.decode import HEAD_BYTES, STANDARD, Limits, decode, sniff
 from unspread.fingerprint.digest import Progress, digests, file_digests
 from unspread.fingerprint.video import dense_fingerprints, open_film
+from unspread.fingerprint.windows import window_fingerprints
 from unspread.model import Media, MediaFingerprint
 
 _DIGEST_SHARE = 0.1
@@ -14,7 +15,7 @@ _DIGEST_SHARE = 0.1
 
 
 def fingerprint_image(source: bytes | Path | str, limits: Limits = STANDARD) -> MediaFingerprint:
-    """PDQ by the canonical rule, SHA-256 and MD5 of a picture.
+    """PDQ of a picture and of windows of it by the canonical rule, SHA-256 and MD5.
 
     Raises:
         UnreadableMediaError: if it is not a whole picture within the limits.
@@ -23,7 +24,11 @@ def fingerprint_image(source: bytes | Path | str, limits: Limits = STANDARD) -> 
     picture = decode(data, limits)
     return MediaFingerprint(
         media=Media.IMAGE,
-        fingerprints=(pdq.fingerprint(picture.pixels, picture.orientation), *digests(data)),
+        fingerprints=(
+            pdq.fingerprint(picture.pixels, picture.orientation),
+            *window_fingerprints(picture.orientation.upright(picture.pixels)),
+            *digests(data),
+        ),
         width=picture.width,
         height=picture.height,
     )

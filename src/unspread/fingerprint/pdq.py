@@ -82,6 +82,14 @@ class Orientation:
             self.flips_rows ^ rows, self.flips_columns ^ columns, self.transposes ^ other.transposes
         )
 
+    def upright(self, pixels: "Pixels") -> "Pixels":
+        """The pixels turned, not copied."""
+        if self.flips_rows:
+            pixels = pixels[::-1]
+        if self.flips_columns:
+            pixels = pixels[:, ::-1]
+        return pixels.swapaxes(0, 1) if self.transposes else pixels
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width once upright."""
         return (width, height) if self.transposes else (height, width)
@@ -241,26 +249,29 @@ def fingerprint(pixels: Pixels, orientation: Orientation = UPRIGHT) -> Fingerpri
 def dihedral(matrix: Matrix) -> NDArray[np.uint8]:
     """(8, 32): the reference's variants of one small matrix, in its order.
 
-    Unchanged, turned by 90, 180 and 270 degrees, mirrored in x, in y and in both diagonals, by
-    signs and transposition of the coefficients (pdqhashing.cpp, dct16OriginalToRotate90 and
-    following). They equal the fingerprints of really turned pixels only nearly, up to 58 bits
-    apart, because the box filter is not symmetric; `small_matrices` is exact.
+    Unchanged, turned by 90, 180 and 270 degrees, mirrored in x, in y and in both diagonals
+    (pdqhashing.cpp, dct16OriginalToRotate90 and following). They equal the fingerprints of really
+    turned pixels only nearly, up to 58 bits apart, because the box filter is not symmetric;
+    `small_matrices` is exact.
     """
-    plain = coefficients(matrix)
+    return bits(turned_coefficients(coefficients(matrix)))
+
+
+def turned_coefficients(plain: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(8, …, 16, 16): coefficients of the eight turns of samples, by signs and transposition."""
     rows, columns = _ALTERNATING[:, None], _ALTERNATING
-    return bits(
-        np.stack(
-            [
-                plain,
-                plain.T * rows,
-                plain * rows * columns,
-                plain.T * columns,
-                plain * rows,
-                plain * columns,
-                plain.T,
-                plain.T * rows * columns,
-            ]
-        )
+    across = plain.swapaxes(-1, -2)
+    return np.stack(
+        [
+            plain,
+            across * rows,
+            plain * rows * columns,
+            across * columns,
+            plain * rows,
+            plain * columns,
+            across,
+            across * rows * columns,
+        ]
     )
 
 

@@ -16,6 +16,7 @@ from unspread.fingerprint.decode import HEAD_BYTES, STANDARD, Format, Limits, de
 from unspread.fingerprint.digest import digests, file_digests
 from unspread.fingerprint.trim import Rectangle, without_borders
 from unspread.fingerprint.video import open_film
+from unspread.fingerprint.windows import window_probes
 from unspread.model import Fingerprint, Kind, Media, Part
 
 Source = bytes | memoryview | mmap | Path
@@ -45,6 +46,9 @@ class MediaScan:
     """32 bytes for each probe, canonical PDQ."""
     qualities: tuple[int, ...]
     """Of each probe, 0..100; those below 50 match anything and should not be looked up."""
+    part_of_probe: tuple[Part, ...]
+    """`whole` (also without its borders), `window`, or `frame` of a video. A window that matches
+    says that a part is shared; it is weaker than the whole, and for a person to look at."""
     frame_of_probe: tuple[int, ...]
     seconds_of_frame: tuple[float, ...]
     digests: tuple[Fingerprint, ...]
@@ -72,6 +76,7 @@ class MediaScan:
 def scan_media(
     source: Source,
     *,
+    windows: bool = True,
     sampling: Sampling = Sampling.KEYFRAMES,
     max_frames: int = 4096,
     limits: Limits = STANDARD,
@@ -79,7 +84,9 @@ def scan_media(
     """Everything to look up for one picture or video.
 
     Of a picture: the whole and, if it has borders, the part inside them, each in all 8 turns and
-    mirrors. Of a video: sampled frames without letterbox bars, likewise, at most `max_frames`.
+    mirrors; and `windows` of it likewise, which find copies that were cropped, covered in part or
+    put into another picture. Of a video: sampled frames without letterbox bars, in all turns, at
+    most `max_frames`.
 
     Raises:
         UnreadableMediaError: if it is neither, is damaged, or is beyond the limits.
@@ -91,28 +98,35 @@ def scan_media(
             if not kind.is_video:
                 if source.stat().st_size > limits.max_picture_bytes:
                     raise UnreadableMediaError("the file is too large for a picture")
-                return _scan_picture(source.read_bytes(), limits)
+                return _scan_picture(source.read_bytes(), windows, limits)
         else:
             kind = sniff(bytes(source[:HEAD_BYTES]))
             if not kind.is_video:
-                return _scan_picture(bytes(source), limits)
+                return _scan_picture(bytes(source), windows, limits)
     except OSError as error:
         raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
     return _scan_video(source, kind, sampling, max_frames, limits)
 
 
-def _scan_picture(data: bytes, limits: Limits) -> MediaScan:
+def _scan_picture(data: bytes, windows: bool, limits: Limits) -> MediaScan:
     picture = decode_fast(data, limits)
     rectangles = _rectangles(picture.pixels)
     turns = [picture.orientation.then(each) for each in pdq.ORIENTATIONS]
     matrices = np.concatenate(
         [pdq.small_matrices(each.of(picture.pixels), turns) for each in rectangles]
     )
-    values = pdq.bits(pdq.coefficients(matrices))
+    values, qualities = pdq.bits(pdq.coefficients(matrices)), pdq.qualities(matrices)
+    parts = [Part.WHOLE] * len(values)
+    if windows:
+        more, their_qualities = window_probes(picture.orientation.upright(picture.pixels))
+        parts += [Part.WINDOW] * len(more)
+        values = np.concatenate([values, more])
+        qualities = np.concatenate([qualities, their_qualities])
     return MediaScan(
         media=Media.IMAGE,
         probe_bytes=values.tobytes(),
-        qualities=tuple(pdq.qualities(matrices).tolist()),
+        qualities=tuple(qualities.tolist()),
+        part_of_probe=tuple(parts),
         frame_of_probe=(0,) * len(values),
         seconds_of_frame=(0.0,),
         digests=digests(data),
@@ -163,6 +177,7 @@ def _scan_video(
             media=Media.VIDEO,
             probe_bytes=b"".join(values),
             qualities=tuple(qualities),
+            part_of_probe=(Part.FRAME,) * len(qualities),
             frame_of_probe=tuple(np.repeat(np.arange(len(seconds)), TURNS).tolist()),
             seconds_of_frame=tuple(seconds),
             digests=of_file,

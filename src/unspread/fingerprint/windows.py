@@ -1,0 +1,291 @@
+"""Windows of a picture that are anchored in what it shows, so that a cropped copy has them too.
+
+A grid of windows would have to guess where a copy was cut. These stand around the strongest
+squares that are brighter or darker than what surrounds them, in a size that follows from the
+square's: wherever such a square is shown in full, in a crop, a screenshot, a collage, beside a
+sticker, it brings its window along. Their fingerprints are compared like those of whole pictures.
+
+Everything is read off one table of sums over at most 512 x 512 cells of whole numbers. Cells are
+averaged evenly, so that turns and mirrors of a window are exact signs and transpositions of its
+coefficients. The rule stands in docs/protocol/fingerprints.md, for the browser to follow too.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unspread.fingerprint import pdq
+from unspread.fingerprint.pdq import Pixels
+from unspread.model import MIN_PDQ_QUALITY, Fingerprint, Kind, Part
+
+MAX_CELLS: Final = 512
+"""Along the longer side."""
+
+SUBMITTED_WINDOWS: Final = 16
+SUBMITTED_MIN_SHARE: Final = 0.3
+"""Of the shorter side: smaller windows would give away finer detail than the search needs."""
+
+SCANNED_WINDOWS: Final = 48
+SCANNED_MIN_SHARE: Final = 0.2
+SCANNED_SIZES: Final = (0.97, 1.0, 1.03)
+"""A platform tries each window a little smaller and larger: sizes are found to about 3 %."""
+
+_RED, _GREEN, _BLUE = 299, 587, 114
+"""Thousandths: pdq's weights of luma as whole numbers, whose sums are exact everywhere."""
+
+_HALF_SIZES: Final = tuple(round(4 * 2 ** (step / 4)) for step in range(24))
+"""Of the inner square, in cells, without its middle: 4, 5, 6, 7, 8, 10, 11, 13, 16 …"""
+
+_WINDOW_PER_HALF_SIZE: Final = 6.0
+"""A window reaches this many half sizes to each side of its anchor."""
+
+_SLACK: Final = 0.8
+"""Squares are looked at a little beyond the sizes asked for, as their size is then refined."""
+
+_MIN_CONTRAST: Final = 3.0
+"""Between the inner square and the ring around it, 0..255."""
+
+_NEAR: Final = 0.25
+_ALIKE: Final = (0.7, 1.4)
+"""Two windows are one where their middles are nearer than a quarter of their joint reach and
+their reaches are in this proportion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A square of a picture, in cells of its table."""
+
+    row: float
+    column: float
+    """Of its middle; 0 is the outer edge of the first cell."""
+    reach: float
+    """From the middle to each side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Sums of luma over every rectangle of cells from the first corner on."""
+
+    sums: NDArray[np.float64]
+    """(rows + 1, columns + 1)."""
+    cell_pixels: int
+    """Along each side of a cell."""
+
+    @property
+    def rows(self) -> int:
+        """Of cells."""
+        return int(self.sums.shape[0]) - 1
+
+    @property
+    def columns(self) -> int:
+        """Of cells."""
+        return int(self.sums.shape[1]) - 1
+
+
+def table_of(pixels: Pixels) -> Table:
+    """Of upright pixels; those that do not fill a cell at the last edges are left out."""
+    height, width = pixels.shape[:2]
+    side = -(-max(height, width) // MAX_CELLS)
+    rows, columns = height // side, width // side
+    used = pixels[: rows * side, : columns * side]
+    across = np.zeros((rows, *used.shape[1:]), np.uint32)
+    for row in range(side):
+        across += used[row::side]
+    cells = np.zeros((rows, columns, *used.shape[2:]), np.int64)
+    for column in range(side):
+        cells += across[:, column::side]
+    luma = cells @ np.array([_RED, _GREEN, _BLUE]) if cells.ndim == 3 else cells * 1000
+    sums = np.zeros((rows + 1, columns + 1))
+    np.cumsum(np.cumsum(luma, axis=0), axis=1, out=sums[1:, 1:])
+    # Whole numbers below 2**53 until here: exact in any order of adding.
+    return Table(sums / (1000 * side * side), side)
+
+
+def windows_of(table: Table, *, count: int, min_share: float) -> list[Window]:
+    """At most `count` windows, strongest anchor first, none smaller than `min_share`."""
+    shorter = min(table.rows, table.columns)
+    smallest = _SLACK * min_share * shorter / (2 * _WINDOW_PER_HALF_SIZE)
+    largest = shorter / _SLACK / (2 * _WINDOW_PER_HALF_SIZE)
+    contrasts = {
+        size: _contrast(table, size)
+        for size, smaller, larger in zip(
+            _HALF_SIZES, (0, *_HALF_SIZES), (*_HALF_SIZES[1:], _HALF_SIZES[-1]), strict=False
+        )
+        if larger >= smallest and smaller <= largest
+    }
+    sizes = list(contrasts)
+    found = []
+    for trio in zip(sizes, sizes[1:], sizes[2:], strict=False):
+        found += _anchors(list(trio), [contrasts[size] for size in trio])
+    found.sort(key=lambda each: (-each[0], each[1].reach, each[1].row, each[1].column))
+    chosen: list[Window] = []
+    for _, window in found:
+        if 2 * window.reach < min_share * shorter or not _is_inside(window, table):
+            continue
+        if not any(_is_same(window, other) for other in chosen):
+            chosen.append(window)
+            if len(chosen) == count:
+                break
+    return chosen
+
+
+def coefficients_of(table: Table, windows: list[Window]) -> tuple[pdq.Matrix, NDArray[np.int64]]:
+    """(n, 16, 16) coefficients and (n,) qualities of windows."""
+    middles = np.array([(each.row, each.column) for each in windows]).reshape(-1, 2)
+    reaches = np.array([each.reach for each in windows])[:, None]
+    edges = np.arange(pdq.SIDE + 1) / (pdq.SIDE / 2) - 1
+    rows = np.clip(middles[:, :1] + reaches * edges, 0, table.rows)
+    columns = np.clip(middles[:, 1:] + reaches * edges, 0, table.columns)
+    sums = _interpolated(table.sums, rows, columns)
+    areas = (2 * reaches / pdq.SIDE)[..., None] ** 2
+    matrices = np.diff(np.diff(sums, axis=1), axis=2) / areas
+    return pdq.coefficients(matrices), pdq.qualities(matrices)
+
+
+def window_fingerprints(pixels: Pixels) -> list[Fingerprint]:
+    """What is submitted beside the whole of an upright picture."""
+    table = table_of(pixels)
+    windows = windows_of(table, count=SUBMITTED_WINDOWS, min_share=SUBMITTED_MIN_SHARE)
+    if not windows:
+        return []
+    coefficients, qualities = coefficients_of(table, windows)
+    return [
+        Fingerprint(Kind.PDQ, value.tobytes(), Part.WINDOW, int(quality))
+        for value, quality in zip(pdq.bits(coefficients), qualities, strict=True)
+        if quality >= MIN_PDQ_QUALITY
+    ]
+
+
+def window_probes(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(n, 32) values and (n,) qualities of what a platform looks up, in all 8 turns."""
+    table = table_of(pixels)
+    windows = [
+        Window(each.row, each.column, each.reach * size)
+        for each in windows_of(table, count=SCANNED_WINDOWS, min_share=SCANNED_MIN_SHARE)
+        for size in SCANNED_SIZES
+    ]
+    if not windows:
+        return np.empty((0, 32), np.uint8), np.empty(0, np.int64)
+    coefficients, qualities = coefficients_of(table, windows)
+    worth = qualities >= MIN_PDQ_QUALITY
+    turned = pdq.turned_coefficients(coefficients[worth])
+    return pdq.bits(turned).reshape(-1, 32), np.tile(qualities[worth], 8)
+
+
+def _contrast(table: Table, half_size: int) -> NDArray[np.float64]:
+    """(rows, columns): mean of the square around each cell less that of the ring around it.
+
+    NaN where the ring does not fit.
+    """
+    contrast = np.full((table.rows, table.columns), np.nan)
+    outer, inner = 4 * half_size + 1, 2 * half_size + 1
+    if min(contrast.shape) < outer:
+        return contrast
+    around = _boxes(table.sums, outer)
+    within = _boxes(table.sums, inner)[half_size:-half_size, half_size:-half_size]
+    ring = (around - within) / (outer**2 - inner**2)
+    margin = 2 * half_size
+    contrast[margin : table.rows - margin, margin : table.columns - margin] = (
+        within / inner**2 - ring
+    )
+    return contrast
+
+
+def _boxes(sums: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    boxes: NDArray[np.float64] = (
+        sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    )
+    return boxes
+
+
+def _anchors(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> list[tuple[float, Window]]:
+    """Contrast and window of each place that stands out from its 26 neighbours."""
+    here = contrasts[1]
+    # A window that begins outside the picture is of no use: its middle need not be looked at.
+    margin = max(1, int(_WINDOW_PER_HALF_SIZE * _SLACK * sizes[1]))
+    height, width = here.shape[0] - 2 * margin, here.shape[1] - 2 * margin
+    if height < 1 or width < 1:
+        return []
+
+    def neighbours(level: NDArray[np.float64], down: int, right: int) -> NDArray[np.float64]:
+        row, column = margin + down, margin + right
+        return level[row : row + height, column : column + width]
+
+    inside = neighbours(here, 0, 0)
+    strength = np.abs(inside)
+    sign = np.sign(inside)
+    stands_out = strength > _MIN_CONTRAST
+    for level in (contrasts[1], contrasts[0], contrasts[2]):
+        rows, columns = np.nonzero(stands_out)
+        for down in (-1, 0, 1):
+            for right in (-1, 0, 1):
+                other = neighbours(level, down, right)[rows, columns] * sign[rows, columns]
+                # Not beyond it: where the ring does not fit there is nothing to compare.
+                stays = ~(other > strength[rows, columns])
+                stands_out[rows[~stays], columns[~stays]] = False
+                rows, columns = rows[stays], columns[stays]
+    found = []
+    for row, column in np.argwhere(stands_out) + margin:
+        side = np.sign(here[row, column])
+        down = side * here[row - 1 : row + 2, column]
+        across = side * here[row, column - 1 : column + 2]
+        sized = side * np.array([each[row, column] for each in contrasts])
+        size = 2 ** _peak(np.log2(np.array(sizes) + 0.5), sized)
+        found.append(
+            (
+                float(abs(here[row, column])),
+                Window(
+                    float(row) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), down),
+                    float(column) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), across),
+                    float(size * _WINDOW_PER_HALF_SIZE),
+                ),
+            )
+        )
+    return found
+
+
+def _peak(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Where the parabola through three points is highest; the middle one if it has no such place.
+
+    Halfway to a neighbour at most.
+    """
+    left, right = at[1] - at[0], at[2] - at[1]
+    falls_left, falls_right = values[1] - values[0], values[1] - values[2]
+    bend = falls_left * right + falls_right * left
+    if not (np.isfinite(bend) and bend > 0):
+        return float(at[1])
+    shift = (falls_left * right**2 - falls_right * left**2) / (2 * bend)
+    return float(at[1] + min(max(shift, -left / 2), right / 2))
+
+
+def _is_inside(window: Window, table: Table) -> bool:
+    return (
+        window.reach <= min(window.row, window.column)
+        and window.row + window.reach <= table.rows
+        and window.column + window.reach <= table.columns
+    )
+
+
+def _is_same(one: Window, other: Window) -> bool:
+    near = _NEAR * (one.reach + other.reach)
+    return (
+        abs(one.row - other.row) < near
+        and abs(one.column - other.column) < near
+        and _ALIKE[0] < one.reach / other.reach < _ALIKE[1]
+    )
+
+
+def _interpolated(
+    sums: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n, 65, 65): the table between its entries, as if cells were evenly filled."""
+    row = np.minimum(rows.astype(np.intp), sums.shape[0] - 2)
+    column = np.minimum(columns.astype(np.intp), sums.shape[1] - 2)
+    down, right = (rows - row)[:, :, None], (columns - column)[:, None, :]
+    row, column = row[:, :, None], column[:, None, :]
+    above = sums[row, column] * (1 - right) + sums[row, column + 1] * right
+    below = sums[row + 1, column] * (1 - right) + sums[row + 1, column + 1] * right
+    between: NDArray[np.float64] = above * (1 - down) + below * down
+    return between
