@@ -395,7 +395,8 @@ class Interface:
 
     async def live(self, _: Request) -> Response:
         """`GET /health/live`"""
-        return json_response({"live": True})
+        alive = self._kit.is_running
+        return json_response({"live": alive}, 200 if alive else 503)
 
     async def ready(self, _: Request) -> Response:
         """`GET /health/ready`"""

@@ -1,12 +1,14 @@
 """The platform kit's program: an ASGI application and the tasks that live with it."""
 
 import asyncio
+import fcntl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from random import SystemRandom
 from time import monotonic
-from typing import Final
+from typing import IO, Final
 
 import httpx
 import structlog
@@ -24,16 +26,18 @@ from unspread.platform_kit.feedback import FeedbackSender
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.metrics import Metrics
 from unspread.platform_kit.notices.service import routes as notice_routes
+from unspread.platform_kit.programmes import ProgrammeSync, client_for, credentials_from
 from unspread.platform_kit.review.service import routes as review_routes
 from unspread.platform_kit.review.service import run as settle_reviews
 from unspread.platform_kit.scanner import Scanner, confined_fingerprinter
-from unspread.platform_kit.settings import Settings
+from unspread.platform_kit.settings import Settings, Source
 from unspread.platform_kit.store import Store
 from unspread.platform_kit.sync import FeedSync
 
 log = structlog.get_logger("unspread.platform")
 
 _KEYS_RELOAD_SECONDS: Final = 2.0
+_WATCH_SECONDS: Final = 0.5
 
 
 def utc_now() -> datetime:
@@ -80,8 +84,10 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
 
 async def load_bank(kit: Kit) -> None:
     """Fill the bank with what the store holds."""
+    sequence = await asyncio.to_thread(kit.store.sequence)
     rows = await asyncio.to_thread(lambda: rows_of(kit.store.active_listings()))
-    kit.bank = await asyncio.to_thread(Bank, kit.names, rows)
+    kit.bank = await asyncio.to_thread(Bank, kit.names, rows, sequence)
+    await kit.catch_up()
     kit.metrics.bank_rows.set(len(kit.bank))
     kit.loaded = True
 
@@ -119,9 +125,19 @@ async def _keep_house(kit: Kit, wake: asyncio.Event) -> None:
             pass
 
 
+async def _watch_store(kit: Kit) -> None:
+    """See what other processes changed: local banks, and in a replica everything."""
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        await kit.catch_up()
+        if kit.settings.replica:
+            await kit.refresh_states()
+
+
 async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     wake = asyncio.Event()
+    settings = kit.settings
 
     def on_actions() -> None:
         loop.call_soon_threadsafe(wake.set)
@@ -129,40 +145,81 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
 
     kit.store.on_actions(on_actions)
     for name, _ in joined:
-        await kit.follow(name, "feed", kit.settings.list_settings(name))
+        await kit.follow(name, Source.FEED, settings.list_settings(name))
+    for name, one in settings.lists.items():
+        if one.source is not Source.FEED:
+            await kit.follow(name, one.source, one)
+        if one.source is Source.LOCAL:
+            await kit.checked(name)
     await load_bank(kit)
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(_search_catalogue(kit)),
-            tasks.create_task(_keep_house(kit, wake)),
-            tasks.create_task(deliver_actions(kit.store, kit.settings, stop)),
-            tasks.create_task(settle_reviews(kit, stop)),
-        ]
-        for name, membership in joined:
-            running.append(tasks.create_task(FeedSync(kit, name, membership, http).run()))
-            running.append(tasks.create_task(FeedbackSender(kit, name, membership, http).run()))
-        await stop.wait()
-        for task in running:
-            task.cancel()
+    with ExitStack() as clients:
+        async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:
+            work = [_keep_house(kit, wake), _watch_store(kit), settle_reviews(kit, stop)]
+            if not settings.replica:
+                work.append(_search_catalogue(kit))
+                work.append(deliver_actions(kit.store, settings, stop))
+                for name, membership in joined:
+                    work.append(FeedSync(kit, name, membership, http).run())
+                    work.append(FeedbackSender(kit, name, membership, http).run())
+                for name, one in settings.lists.items():
+                    if one.source not in {Source.FEED, Source.LOCAL}:
+                        given = credentials_from(settings.data, one)
+                        client = clients.enter_context(client_for(one, given))
+                        work.append(ProgrammeSync(kit, name, given, client).run())
+            running = [tasks.create_task(each) for each in work]
+            await stop.wait()
+            for task in running:
+                task.cancel()
+
+
+def _sole_leader(settings: Settings) -> IO[str] | None:
+    """Hold the data directory, so that lists are followed and actions delivered once.
+
+    Raises:
+        StateError: if another process holds it.
+    """
+    if settings.replica:
+        return None
+    file = (settings.data / "leader.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StateError(
+            f"another process serves {settings.data}: stop it, or set `replica = true` here"
+        ) from None
+    return file
+
+
+def _note_end(kit: Kit, running: asyncio.Task[None]) -> None:
+    """A kit whose tasks have ended is not alive, and says so."""
+    kit.is_running = False
+    error = None if running.cancelled() else running.exception()
+    if error is not None:
+        log.critical("the kit's tasks ended: restart it", exc_info=error)
 
 
 def create_app(settings: Settings) -> Starlette:
     """The application; its lifespan opens the data directory and runs the tasks."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = _sole_leader(settings)
     kit, pool = open_kit(settings)
     joined = list(memberships(settings.data))
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         stop = asyncio.Event()
         running = asyncio.create_task(_run(kit, joined, stop))
-        app.state.running = running
+        running.add_done_callback(partial(_note_end, kit))
         try:
             yield
         finally:
             stop.set()
-            await running
+            await asyncio.wait([running])
             pool.close()
             kit.store.close()
+            if lock is not None:
+                lock.close()
 
     app = Starlette(
         routes=[*api.routes(kit), *review_routes(kit), *notice_routes(kit)], lifespan=lifespan

@@ -2,13 +2,13 @@
 
 A row id carries all that a match must say without touching the database:
 
-    list number (7 bits) | level (3) | media (1) | listing id (40) | fingerprint in listing (12)
+    list number (7 bits) | level (3) | media (1) | listing id (40)
 
-so a change of level is a removal and an addition, and a lookup costs what the index costs.
-One thread (the event loop's) changes and asks the bank.
+All fingerprints of a listing share it, so a listing leaves the bank without anybody knowing what
+its fingerprints were. One thread at a time changes the bank; any may ask it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +23,8 @@ from unspread.platform_kit.settings import ListSettings
 
 _LEVELS: Final = tuple(Level)
 _MEDIA: Final = tuple(Media)
-_PART_BITS: Final = 12
 _ID_BITS: Final = 40
-_MEDIA_SHIFT: Final = _PART_BITS + _ID_BITS
+_MEDIA_SHIFT: Final = _ID_BITS
 _LEVEL_SHIFT: Final = _MEDIA_SHIFT + 1
 _LIST_SHIFT: Final = _LEVEL_SHIFT + 3
 _ID_MASK: Final = (1 << _ID_BITS) - 1
@@ -60,35 +59,46 @@ def rows_of(listings: Iterable[tuple[int, Listing]]) -> Rows:
     for number, listing in listings:
         if not listing.is_active:
             continue
-        start = _first_row_id(number, listing)
-        for part, fingerprint in enumerate(listing.fingerprints):
+        row_id = _row_id(number, listing.level, listing.media, listing.listing_id)
+        for fingerprint in listing.fingerprints:
             if fingerprint.kind is Kind.PDQ:
-                ids.append(start + part)
+                ids.append(row_id)
                 values.append(fingerprint.value)
             else:
-                digests[fingerprint.kind].append((fingerprint.value, start + part))
+                digests[fingerprint.kind].append((fingerprint.value, row_id))
     words = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4).astype(np.uint64, copy=False)
     return Rows(np.array(ids, np.int64), words, digests)
 
 
-def _first_row_id(number: int, listing: Listing) -> int:
+def _row_id(number: int, level: Level, media: Media, listing_id: ListingId) -> int:
     return (
         number << _LIST_SHIFT
-        | _LEVELS.index(listing.level) << _LEVEL_SHIFT
-        | _MEDIA.index(listing.media) << _MEDIA_SHIFT
-        | listing.listing_id << _PART_BITS
+        | _LEVELS.index(level) << _LEVEL_SHIFT
+        | _MEDIA.index(media) << _MEDIA_SHIFT
+        | listing_id
     )
+
+
+def _possible_row_ids(number: int, listing_id: ListingId) -> Iterator[int]:
+    for level in _LEVELS:
+        for media in _MEDIA:
+            yield _row_id(number, level, media, listing_id)
 
 
 class Bank:
     """All active listings of all lists, ready to be matched."""
 
-    def __init__(self, names: Mapping[int, str], rows: Rows | None = None) -> None:
+    def __init__(
+        self, names: Mapping[int, str], rows: Rows | None = None, sequence: int = 0
+    ) -> None:
         """A bank of `rows`.
 
         Args:
             names: of the lists, by number.
+            sequence: of the newest change in the store that `rows` contain.
         """
+        self.sequence = sequence
+        """Up to which change of the store this bank has everything."""
         self._names = dict(names)
         empty = Rows(np.empty(0, np.int64), np.empty((0, 4), np.uint64), {})
         rows = rows or empty
@@ -109,25 +119,32 @@ class Bank:
         self._names |= names
 
     def __len__(self) -> int:
-        """Rows of all kinds."""
-        return len(self._index) + sum(len(table) for table in self._digests.values())
+        """Perceptual fingerprints that are matched."""
+        return len(self._index)
 
-    def replace(self, changes: Iterable[tuple[int, Listing | None, Listing]]) -> None:
-        """Put listings as they are in the place of what they were; the next query sees it.
+    def take(self, listings: Sequence[tuple[int, Listing, bool]]) -> None:
+        """Put listings as they are in the place of whatever they were; the next query sees it.
 
         Args:
-            changes: (list number, the listing as the bank has it, as it is now).
+            listings: (list number, listing, whether it may be in the bank already); each once.
         """
-        changes = list(changes)
-        old = rows_of((number, before) for number, before, _ in changes if before is not None)
-        new = rows_of((number, now) for number, _, now in changes)
-        if len(old.ids):
-            self._index.remove(old.ids)
+        old = np.fromiter(
+            (
+                row_id
+                for number, listing, may_be_here in listings
+                if may_be_here
+                for row_id in _possible_row_ids(number, listing.listing_id)
+            ),
+            np.int64,
+        )
+        new = rows_of((number, listing) for number, listing, _ in listings)
+        if len(old):
+            self._index.remove(old)
         if len(new.ids):
             self._index.add(new.ids, new.words)
         for kind, table in self._digests.items():
-            table.remove(old.digests.get(kind, ()))
-            table.add(new.digests.get(kind, ()))
+            table.remove(old.tolist())
+            table.add(new.digests[kind])
         self.version += 1
 
     def matches(
@@ -179,7 +196,7 @@ class Bank:
         return Match(
             self._names[number],
             number,
-            ListingId(row_id >> _PART_BITS & _ID_MASK),
+            ListingId(row_id & _ID_MASK),
             _LEVELS[row_id >> _LEVEL_SHIFT & 7],
             _MEDIA[row_id >> _MEDIA_SHIFT & 1],
             probe.kind,

@@ -12,7 +12,10 @@ from unspread.errors import InputError, StateError
 from unspread.platform_kit.settings import Settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from unspread.platform_kit.access import Keys
+    from unspread.platform_kit.banks import LocalBank
 
 _DATA = click.option(
     "--data",
@@ -144,3 +147,85 @@ def revoke_key(data: Path, name: str) -> None:
 
     with _opened_keys(data) as keys:
         keys.revoke(name, "command line", utc_now())
+
+
+@platform.group()
+def bank() -> None:
+    """Local lists: what your own people list, or allow."""
+
+
+_LIST = click.option("--list", "list_name", required=True, help="A local list of the settings.")
+
+
+@bank.command("add")
+@_DATA
+@_SETTINGS
+@_LIST
+@click.option("--name", "entry", help="Name of the entry; made up and printed when not given.")
+@click.option("--pdq", help="A PDQ in hex, instead of files.")
+@click.option("--sha256", help="A SHA-256 in hex, instead of files.")
+@click.option("--md5", help="An MD5 in hex, instead of files.")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def add_to_bank(
+    data: Path,
+    file: Path | None,
+    list_name: str,
+    entry: str | None,
+    files: tuple[Path, ...],
+    **values: str | None,
+) -> None:
+    """List pictures, videos or fingerprints."""
+    from unspread.fingerprint import fingerprint_file
+    from unspread.model import Fingerprint, Kind, Media
+
+    given = {name: text for name, text in values.items() if text}
+    if bool(given) == bool(files):
+        raise InputError("give files, or fingerprints in hex")
+    if entry and len(files) > 1:
+        raise InputError("a name is for one file")
+    with _opened_bank(data, file, list_name) as (own, now):
+        if given:
+            prints = [
+                Fingerprint.from_text(f"{name}:{text}", quality=100 if name == Kind.PDQ else None)
+                for name, text in given.items()
+            ]
+            number = own.add(
+                entry or f"entry-{now:%Y%m%d%H%M%S%f}",
+                Media.IMAGE,
+                prints,
+                by="command line",
+                at=now,
+            )
+            click.echo(f"{number}")
+        for count, path in enumerate(files, 1):
+            found = fingerprint_file(path)
+            name = entry or f"entry-{now:%Y%m%d%H%M%S%f}-{count}"
+            number = own.add(name, found.media, found.fingerprints, by="command line", at=now)
+            click.echo(f"{number}\t{name}\t{path}")
+
+
+@bank.command("remove")
+@_DATA
+@_SETTINGS
+@_LIST
+@click.argument("entry")
+def remove_from_bank(data: Path, file: Path | None, list_name: str, entry: str) -> None:
+    """Take an entry out; it matches nothing within half a second."""
+    with _opened_bank(data, file, list_name) as (own, now):
+        own.remove(entry, by="command line", at=now)
+
+
+@contextmanager
+def _opened_bank(
+    data: Path, file: Path | None, list_name: str
+) -> "Iterator[tuple[LocalBank, datetime]]":
+    from unspread.platform_kit.app import utc_now
+    from unspread.platform_kit.banks import LocalBank
+    from unspread.platform_kit.store import Store
+
+    settings = Settings.load(data, file)
+    store = Store(data)
+    try:
+        yield LocalBank(settings, store, list_name), utc_now()
+    finally:
+        store.close()

@@ -45,19 +45,19 @@ class _State:
 
 
 class DigestTable:
-    """Digest → row ids. One thread at a time changes it; others may look up meanwhile."""
+    """Digest → row ids. One thread at a time changes it; others may look up meanwhile.
+
+    An id may stand under several digests, and a digest have several ids.
+    """
 
     def __init__(self) -> None:
         empty = np.empty(0, np.uint64)
         self._state = _State(empty, empty, np.empty(0, np.int64), {}, set())
-        self._tail_rows = 0
-
-    def __len__(self) -> int:
-        return len(self._state.ids) + self._tail_rows - len(self._state.removed)
+        self._tail_keys: dict[int, list[bytes]] = {}
 
     @classmethod
     def build(cls, keys: NDArray[np.uint64], ids: NDArray[np.int64]) -> "DigestTable":
-        """A table of keys (n, 2), big-endian words of the first 16 bytes, and ids (n,), unique."""
+        """A table of keys (n, 2), big-endian words of the first 16 bytes, and ids (n,)."""
         table = cls()
         order = np.lexsort((ids, keys[:, 1], keys[:, 0]))
         high, low = (np.ascontiguousarray(keys[order, column]) for column in (0, 1))
@@ -71,37 +71,38 @@ class DigestTable:
         return np.column_stack((state.high, state.low)), state.ids
 
     def add(self, pairs: Iterable[tuple[bytes, int]]) -> None:
-        """Add digests with their row ids; an id belongs to one digest only."""
+        """Add digests with their row ids."""
+        pairs = list(pairs)
+        if any(row_id in self._state.removed for _, row_id in pairs):
+            # The columns still hold what was removed under this id; let it go first.
+            self._merge()
         tail = self._state.tail
         for digest, row_id in pairs:
             key = digest[:KEY_BYTES]
             tail[key] = (*tail.get(key, ()), row_id)
-            self._tail_rows += 1
-        if self._tail_rows > max(_MERGE_AT, len(self._state.ids) // 8):
+            self._tail_keys.setdefault(row_id, []).append(key)
+        if len(tail) > max(_MERGE_AT, len(self._state.ids) // 8):
             self._merge()
 
-    def remove(self, pairs: Iterable[tuple[bytes, int]]) -> None:
-        """Remove digests with their row ids; what is not there is left alone."""
+    def remove(self, row_ids: Iterable[int]) -> None:
+        """Remove every digest with one of the row ids; what is not there is left alone."""
         state = self._state
-        for digest, row_id in pairs:
-            key = digest[:KEY_BYTES]
-            in_tail = state.tail.get(key, ())
-            if row_id in in_tail:
-                rest = tuple(each for each in in_tail if each != row_id)
-                self._tail_rows -= 1
+        for row_id in row_ids:
+            for key in self._tail_keys.pop(row_id, ()):
+                rest = tuple(each for each in state.tail.get(key, ()) if each != row_id)
                 if rest:
                     state.tail[key] = rest
                 else:
-                    del state.tail[key]
-            elif row_id in state.sorted_ids(key):
+                    state.tail.pop(key, None)
+            if len(state.ids):
                 state.removed.add(row_id)
 
     def find(self, digest: bytes) -> tuple[int, ...]:
         """Row ids listed under a digest, ascending."""
         state = self._state
         key = digest[:KEY_BYTES]
-        found = [each for each in state.sorted_ids(key) if each not in state.removed]
-        found.extend(state.tail.get(key, ()))
+        found = {each for each in state.sorted_ids(key) if each not in state.removed}
+        found.update(state.tail.get(key, ()))
         return tuple(sorted(found))
 
     def _merge(self) -> None:
@@ -116,7 +117,7 @@ class DigestTable:
         keys = np.frombuffer(b"".join(key for key, _ in rows), ">u8").reshape(-1, 2)
         new = keys.astype(np.uint64)
         at = np.searchsorted(high, new[:, 0], "left")
-        self._tail_rows = 0
+        self._tail_keys = {}
         self._state = _State(
             np.insert(high, at, new[:, 0]),
             np.insert(low, at, new[:, 1]),

@@ -25,11 +25,14 @@ from unspread.platform_kit.metrics import Metrics
 from unspread.platform_kit.policy import Decision, Match, action_for, conclude, response_to
 from unspread.platform_kit.scanner import BusyError, Scanned, Scanner
 from unspread.platform_kit.settings import Fallback, ListSettings, Response, Settings
-from unspread.platform_kit.store import Change, Finding, ListState, Origin, Store
+from unspread.platform_kit.store import Finding, ListState, Origin, Store
 
 log = structlog.get_logger("unspread.platform")
 
 _SEARCH_BATCH = 200
+_TAKE_BATCH = 10_000
+_TAKE_ON_LOOP = 100
+"""More changes at once go into the bank beside the event loop."""
 _FLOOD_SECONDS = 3600.0
 
 
@@ -90,6 +93,8 @@ class Kit:
     states: dict[str, ListState] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     """By list name: why it cannot be followed at the moment."""
+    is_running: bool = True
+    """Whether the tasks behind the interface are at work."""
     loaded: bool = False
     """Whether the bank holds what the store holds."""
     new_listings: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,6 +102,7 @@ class Kit:
     _new_feedback: dict[str, asyncio.Event] = field(default_factory=dict)
     keep_held: Callable[[str, bytes | Path], None] | None = None
     """Keeps the content of a held upload for those who review it."""
+    _catching_up: asyncio.Lock = field(default_factory=asyncio.Lock)
     _remembering: dict[int, int] = field(default_factory=dict)
     _turn: int = 0
     _hits: dict[tuple[int, int], deque[datetime]] = field(default_factory=dict)
@@ -284,9 +290,9 @@ class Kit:
             changes = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
             if not changes:
                 return queued
-            for sequence, number, listing in changes:
-                queued += await self._search(number, listing)
-                after = sequence
+            for change in changes:
+                queued += await self._search(change.list_number, change.listing)
+                after = change.sequence
             await asyncio.to_thread(self.store.set_counters, searched=after, covered=covered)
 
     async def match_uncovered(self) -> None:
@@ -397,15 +403,32 @@ class Kit:
         """Take in what a list says now: durable, then matched, then searched for."""
         number = self.states[name].number
         now = self.clock()
-        changes: list[Change] = await asyncio.to_thread(
+        await asyncio.to_thread(
             lambda: self.store.apply(
                 number, listings, cursor=cursor, size=size, root=root, at=now, keys=keys
             )
         )
-        await self.put_in_bank([(each.list_number, each.old, each.new) for each in changes])
+        await self.catch_up()
         await self.refresh_states()
-        if changes:
-            self.new_listings.set()
+
+    async def catch_up(self) -> None:
+        """Take into the bank what has changed in the store, whoever changed it."""
+        async with self._catching_up:
+            bank = self.bank
+            while changes := await asyncio.to_thread(
+                self.store.changes_after, bank.sequence, _TAKE_BATCH
+            ):
+                listings = [
+                    (each.list_number, each.listing, each.first_sequence <= bank.sequence)
+                    for each in changes
+                ]
+                if len(listings) > _TAKE_ON_LOOP:
+                    await asyncio.to_thread(bank.take, listings)
+                else:
+                    bank.take(listings)
+                bank.sequence = changes[-1].sequence
+                self.metrics.bank_rows.set(len(bank))
+                self.new_listings.set()
 
     async def checked(self, name: str) -> None:
         """Note that a list was found to be current."""
@@ -413,14 +436,6 @@ class Kit:
         self.problems.pop(name, None)
         await self.refresh_states()
         self.wake_feedback()
-
-    async def put_in_bank(self, changes: Sequence[tuple[int, Listing | None, Listing]]) -> None:
-        """Put changes into the bank; large ones beside the event loop."""
-        if len(changes) > _SEARCH_BATCH:
-            await asyncio.to_thread(self.bank.replace, changes)
-        else:
-            self.bank.replace(changes)
-        self.metrics.bank_rows.set(len(self.bank))
 
     async def refresh_states(self) -> None:
         """Learn where the lists stand."""
@@ -433,8 +448,12 @@ class Kit:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the bank is filled and every list was fetched at least once."""
-        return self.loaded and all(each.checked_at is not None for each in self.states.values())
+        """Whether the bank is filled and every enabled list was fetched at least once."""
+        return self.loaded and all(
+            each.checked_at is not None
+            for name, each in self.states.items()
+            if self.lists[name].enabled
+        )
 
     @property
     def is_stale(self) -> bool:

@@ -65,6 +65,12 @@ class Metrics:
             ["list", "kind"],
             registry=every,
         )
+        self.skipped_records = Counter(
+            "unspread_skipped_records",
+            "Entries of a list that could not be read.",
+            ["list"],
+            registry=every,
+        )
         self.actions_waiting = Gauge(
             "unspread_actions_waiting", "Actions not yet delivered.", registry=every
         )

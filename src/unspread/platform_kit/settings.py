@@ -108,6 +108,8 @@ class ListSettings(_Section, frozen=True):
     """Hold instead of refuse once one listing matched so often within an hour; 0: no limit."""
     actions: LevelResponses = LevelResponses()
     """What a match leads to."""
+    level: Level = Level.UNVERIFIED
+    """How far entries count as corroborated that come without votes; not for feeds, which say."""
     stale_after_seconds: Seconds = 900.0
     """Alarm when nothing trusted came for so long. The list keeps matching."""
     poll_seconds: Seconds = 10.0

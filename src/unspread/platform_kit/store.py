@@ -53,7 +53,7 @@ _SCHEMA: Final = (
         list INTEGER NOT NULL, listing_id INTEGER NOT NULL, key TEXT, media TEXT NOT NULL,
         age TEXT NOT NULL, level TEXT NOT NULL, state TEXT NOT NULL, listed_at TEXT NOT NULL,
         item_key_digest BLOB NOT NULL, fingerprints BLOB NOT NULL, sequence INTEGER NOT NULL,
-        PRIMARY KEY (list, listing_id)) WITHOUT ROWID""",
+        first_sequence INTEGER NOT NULL, PRIMARY KEY (list, listing_id)) WITHOUT ROWID""",
     "CREATE INDEX listings_by_sequence ON listings (sequence)",
     "CREATE UNIQUE INDEX listings_by_key ON listings (list, key) WHERE key IS NOT NULL",
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
@@ -180,13 +180,14 @@ class ListState:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One listing as it was and as it is."""
+    """One listing as it is since a change."""
 
-    list_number: int
-    old: Listing | None
-    new: Listing
     sequence: int
     """Strictly increasing over all lists."""
+    first_sequence: int
+    """When the listing came."""
+    list_number: int
+    listing: Listing
 
 
 def time_text(at: datetime) -> str:
@@ -308,7 +309,7 @@ class Store:
         root: str,
         at: datetime,
         keys: Sequence[str] | None = None,
-    ) -> list[Change]:
+    ) -> int:
         """Write listings as they are now, and the cursor behind them, in one transaction.
 
         A listing that is no longer active releases what was held for it and cancels what was not
@@ -316,26 +317,26 @@ class Store:
 
         Args:
             keys: each listing's key in the list's own terms, where it has one.
+
+        Returns:
+            The sequence of the newest change, in this list or another.
         """
 
-        def work(connection: sqlite3.Connection) -> list[Change]:
+        def work(connection: sqlite3.Connection) -> int:
             sequence = _advance(connection, "sequence", len(listings))
-            changes = []
             for place, listing in enumerate(listings):
-                old = _listing(connection, number, listing.listing_id)
                 key = keys[place] if keys is not None else None
                 _write_listing(connection, number, listing, key, sequence + place)
                 if listing.state in _ERASED_STATES:
                     self._database.erase_after_commit()
                 if not listing.is_active:
                     self._release(connection, number, listing, at)
-                changes.append(Change(number, old, listing, sequence + place))
             connection.execute(
                 "UPDATE lists SET cursor = ?, size = ?, root = ?,"
                 " relevant_size = CASE WHEN ? THEN ? ELSE relevant_size END WHERE number = ?",
                 (cursor, size, root, bool(listings), size, number),
             )
-            return changes
+            return sequence + len(listings) - 1
 
         return self.write(work)
 
@@ -388,15 +389,50 @@ class Store:
 
         return self.write(work)
 
-    def changes_after(self, sequence: int, limit: int = 10_000) -> list[tuple[int, int, Listing]]:
-        """(sequence, list number, listing) of what changed after `sequence`, oldest first."""
+    def key_of(self, number: int, listing_id: int) -> str | None:
+        """A listing's key in the list's own terms."""
+        row = self.read(
+            lambda c: c.execute(
+                "SELECT key FROM listings WHERE list = ? AND listing_id = ?", (number, listing_id)
+            ).fetchone()
+        )
+        return None if row is None else row["key"]
 
-        def work(connection: sqlite3.Connection) -> list[tuple[int, int, Listing]]:
+    def active_count(self, number: int) -> int:
+        """How many listings of a list are matched."""
+        return self.read(
+            lambda c: int(
+                c.execute(
+                    "SELECT count(*) FROM listings WHERE list = ? AND state = ?",
+                    (number, State.LISTED),
+                ).fetchone()[0]
+            )
+        )
+
+    def written_before(self, number: int, sequence: int) -> list[Listing]:
+        """Active listings of a list that nothing has written since before `sequence`."""
+
+        def work(connection: sqlite3.Connection) -> list[Listing]:
+            rows = connection.execute(
+                "SELECT * FROM listings WHERE list = ? AND state = ? AND sequence < ?",
+                (number, State.LISTED, sequence),
+            )
+            return [_listing_of(row) for row in rows]
+
+        return self.read(work)
+
+    def changes_after(self, sequence: int, limit: int = 10_000) -> list[Change]:
+        """What changed after `sequence`, oldest first, each listing once, as it is now."""
+
+        def work(connection: sqlite3.Connection) -> list[Change]:
             rows = connection.execute(
                 "SELECT * FROM listings WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 (sequence, limit),
             )
-            return [(row["sequence"], row["list"], _listing_of(row)) for row in rows]
+            return [
+                Change(row["sequence"], row["first_sequence"], row["list"], _listing_of(row))
+                for row in rows
+            ]
 
         return self.read(work)
 
@@ -959,7 +995,10 @@ def _write_listing(
         () if listing.state in _ERASED_STATES else listing.fingerprints
     )
     connection.execute(
-        "INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO listings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (list, listing_id) DO UPDATE SET media = excluded.media,"
+        " age = excluded.age, level = excluded.level, state = excluded.state,"
+        " fingerprints = excluded.fingerprints, sequence = excluded.sequence",
         (
             number,
             listing.listing_id,
@@ -971,6 +1010,7 @@ def _write_listing(
             time_text(listing.listed_at),
             listing.item_key_digest,
             pack(fingerprints),
+            sequence,
             sequence,
         ),
     )

@@ -1,5 +1,7 @@
 """From a listing to a refusal, from a refusal to the person's status, and back."""
 
+from functools import cache
+
 import pytest
 
 from tests.unit.platform_kit.conftest import HOLDING, Platform
@@ -7,10 +9,12 @@ from unspread.model import Level
 from unspread.testing.samples import encoded, landscape
 
 
+@cache
 def picture(seed: int, **options: object) -> bytes:
     return encoded(landscape(seed, 480, 360), "JPEG", quality=90, **options)
 
 
+@cache
 def altered(seed: int) -> bytes:
     return encoded(landscape(seed, 480, 360).resize((240, 180)), "WEBP", quality=60)
 

@@ -1,0 +1,163 @@
+"""The bank gives exactly what comparing with every listing gives."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unspread.model import (
+    Age,
+    Fingerprint,
+    Kind,
+    Level,
+    Listing,
+    ListingId,
+    Media,
+    State,
+)
+from unspread.platform_kit.bank import Bank, Probe, rows_of
+from unspread.platform_kit.digests import DigestTable
+from unspread.platform_kit.packing import pack, unpack
+from unspread.platform_kit.settings import ListSettings
+
+NAMES = {0: "one", 5: "two"}
+LISTS = {"one": ListSettings(radius_bits=31), "two": ListSettings(radius_bits=8)}
+VALUES = [bytes([seed]) * 32 for seed in range(3)]
+
+
+def flipped(value: bytes, bits: int) -> bytes:
+    return (int.from_bytes(value, "big") ^ ((1 << bits) - 1)).to_bytes(32, "big")
+
+
+# Around both radii, where an off-by-one hides.
+near = st.builds(flipped, st.sampled_from(VALUES), st.sampled_from([0, 7, 8, 9, 30, 31, 32]))
+prints = st.lists(
+    st.one_of(
+        near.map(lambda value: Fingerprint(Kind.PDQ, value, quality=100)),
+        st.sampled_from(VALUES).map(lambda value: Fingerprint(Kind.SHA256, value)),
+        st.sampled_from(VALUES).map(lambda value: Fingerprint(Kind.MD5, value[:16])),
+    ),
+    max_size=4,
+)
+
+
+@st.composite
+def listings(draw) -> tuple[int, Listing]:
+    return draw(st.sampled_from(sorted(NAMES))), Listing(
+        ListingId(draw(st.integers(0, 3))),
+        draw(st.sampled_from(Media)),
+        Age.UNKNOWN,
+        tuple(draw(prints)),
+        draw(st.sampled_from(Level)),
+        draw(st.sampled_from([State.LISTED, State.LISTED, State.WITHDRAWN])),
+        datetime(2026, 11, 23, tzinfo=UTC),
+        bytes(16),
+    )
+
+
+def matches_one_by_one(current, probes):
+    found = {}
+    for (number, listing_id), listing in current.items():
+        for probe in probes:
+            for each in listing.fingerprints if listing.is_active else ():
+                if each.kind is not probe.kind:
+                    continue
+                one, other = (int.from_bytes(value, "big") for value in (each.value, probe.value))
+                distance = (one ^ other).bit_count()
+                most = LISTS[NAMES[number]].radius_bits if each.kind is Kind.PDQ else 0
+                if distance <= most:
+                    key = (number, listing_id)
+                    found[key] = min(distance, found.get(key, 256))
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(listings(), max_size=6),
+    st.lists(listings(), max_size=12),
+    st.lists(near, min_size=1, max_size=3),
+)
+def test_the_bank_returns_exactly_what_comparing_one_by_one_returns(before, changes, wanted):
+    start = {(number, each.listing_id): each for number, each in before}
+    bank = Bank(NAMES, rows_of((number, each) for (number, _), each in start.items()))
+    current = dict(start)
+    for number, listing in changes:
+        key = (number, listing.listing_id)
+        bank.take([(number, listing, key in current)])
+        current[key] = listing
+    probes = [Probe(Kind.PDQ, value) for value in wanted]
+    probes += [Probe(Kind.SHA256, VALUES[0]), Probe(Kind.MD5, VALUES[1][:16])]
+
+    found = bank.matches(probes, LISTS)
+
+    assert {
+        (match.list_number, match.listing_id): match.distance_bits for match in found
+    } == matches_one_by_one(current, probes)
+    assert [match.distance_bits for match in found] == sorted(m.distance_bits for m in found)
+    for match in found:
+        listing = current[match.list_number, match.listing_id]
+        assert (match.level, match.media) == (listing.level, listing.media)
+
+
+def test_a_disabled_list_matches_nothing_and_loses_nothing():
+    number, listing = (
+        0,
+        Listing(
+            ListingId(7),
+            Media.IMAGE,
+            Age.UNKNOWN,
+            (Fingerprint(Kind.PDQ, VALUES[1], quality=100),),
+            Level.CONFIRMED,
+            State.LISTED,
+            datetime(2026, 11, 23, tzinfo=UTC),
+            bytes(16),
+        ),
+    )
+    bank = Bank(NAMES, rows_of([(number, listing)]))
+    probe = [Probe(Kind.PDQ, VALUES[1])]
+
+    assert bank.matches(probe, {"one": ListSettings(enabled=False)}) == ()
+    assert len(bank.matches(probe, {"one": ListSettings()})) == 1
+
+
+digest_steps = st.lists(
+    st.tuples(st.booleans(), st.sampled_from(VALUES), st.integers(0, 4)), max_size=30
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(digest_steps, st.integers(0, 30))
+def test_a_digest_table_is_a_dictionary_of_sets(steps, merge_at):
+    table, model = DigestTable(), {}
+    for count, (adds, value, row_id) in enumerate(steps):
+        if count == merge_at:
+            table.columns()
+        if adds and row_id not in model.get(value, set()):
+            table.add([(value, row_id)])
+            model.setdefault(value, set()).add(row_id)
+        elif not adds:
+            table.remove([row_id])
+            for ids in model.values():
+                ids.discard(row_id)
+    for value in VALUES:
+        assert table.find(value) == tuple(sorted(model.get(value, ())))
+
+
+@given(prints)
+def test_packed_fingerprints_come_back_as_they_were(fingerprints):
+    assert unpack(pack(fingerprints)) == tuple(fingerprints)
+
+
+def test_a_listing_that_changes_list_by_list_is_kept_apart():
+    fingerprint = (Fingerprint(Kind.SHA256, VALUES[1]),)
+    listing = Listing(
+        ListingId(1), Media.IMAGE, Age.UNKNOWN, fingerprint, Level.CONFIRMED, State.LISTED,
+        datetime(2026, 11, 23, tzinfo=UTC), bytes(16),
+    )  # fmt: skip
+    bank = Bank(NAMES, rows_of([(0, listing), (5, listing)]))
+    bank.take([(0, replace(listing, state=State.WITHDRAWN), True)])
+
+    found = bank.matches([Probe(Kind.SHA256, VALUES[1])], LISTS)
+
+    assert [match.list_name for match in found] == ["two"]

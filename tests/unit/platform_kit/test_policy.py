@@ -1,0 +1,72 @@
+"""What a match leads to."""
+
+import pytest
+
+from unspread.model import Kind, Level, ListingId, Media
+from unspread.platform_kit.policy import Match, conclude, response_to
+from unspread.platform_kit.settings import LevelResponses, ListSettings, Response, Source
+
+REFUSES = ListSettings(actions=LevelResponses(unverified=Response.REFUSE))
+LISTS = {
+    "feed": ListSettings(),
+    "refuses": REFUSES,
+    "shadow": ListSettings(shadow=True, actions=REFUSES.actions),
+    "off": ListSettings(enabled=False, actions=REFUSES.actions),
+    "near": ListSettings(radius_bits=10, actions=REFUSES.actions),
+    "sampled": ListSettings(sampling=0.25, actions=REFUSES.actions),
+    "allowed": ListSettings(source=Source.LOCAL, allow=True),
+}
+
+
+def match(name: str, level: Level = Level.UNVERIFIED, distance_bits: int = 20) -> Match:
+    number = sorted(LISTS).index(name)
+    return Match(name, number, ListingId(1), level, Media.IMAGE, Kind.PDQ, distance_bits)
+
+
+@pytest.mark.parametrize(
+    ("matches", "decision"),
+    [
+        pytest.param([], "accept", id="nothing matches"),
+        pytest.param([match("feed")], "hold", id="one person's word only holds"),
+        pytest.param([match("feed", Level.CONFIRMED)], "refuse", id="confirmed refuses"),
+        pytest.param([match("feed", Level.CORROBORATED)], "refuse", id="corroborated refuses"),
+        pytest.param([match("feed", Level.DISPUTED)], "accept", id="disputed passes"),
+        pytest.param([match("refuses")], "refuse", id="a platform may refuse on one word"),
+        pytest.param([match("shadow")], "accept", id="shadow mode lets pass"),
+        pytest.param([match("off")], "accept", id="the kill switch lets pass"),
+        pytest.param([match("near", distance_bits=10)], "refuse", id="at the list's radius"),
+        pytest.param([match("near", distance_bits=11)], "accept", id="beyond the list's radius"),
+        pytest.param([match("feed"), match("refuses")], "refuse", id="the strictest list decides"),
+        pytest.param([match("shadow"), match("feed")], "hold", id="shadow does not hide another"),
+        pytest.param([match("refuses"), match("allowed")], "accept", id="what is allowed passes"),
+    ],
+)
+def test_the_policy_decides(matches, decision):
+    assert conclude(matches, LISTS, draw=0.0).decision == decision
+
+
+@pytest.mark.parametrize(
+    ("draw", "decision"), [(0.0, "refuse"), (0.2499, "refuse"), (0.25, "accept"), (0.99, "accept")]
+)
+def test_a_sampled_list_is_applied_to_its_part_of_uploads(draw, decision):
+    assert conclude([match("sampled")], LISTS, draw=draw).decision == decision
+
+
+def test_a_listing_that_floods_holds_and_no_longer_refuses():
+    conclusion = conclude(
+        [match("refuses")], LISTS, draw=0.0, flooded=frozenset({(match("refuses").list_number, 1)})
+    )
+    assert conclusion.decision == "hold"
+
+
+def test_the_nearest_of_the_deciding_matches_is_named_with_its_rule():
+    conclusion = conclude(
+        [match("feed", distance_bits=1), match("refuses", distance_bits=9)], LISTS, draw=0.0
+    )
+    assert (conclusion.match.list_name, conclusion.match.distance_bits) == ("refuses", 9)
+    assert conclusion.rule == "refuses: unverified -> refuse, 9 of 31 bits"
+
+
+def test_nothing_ever_refuses_from_a_list_in_shadow_mode():
+    for level in Level:
+        assert response_to(match("shadow", level), LISTS["shadow"]) is Response.IGNORE
