@@ -13,11 +13,17 @@ from unspread.errors import TransportError
 from unspread.fingerprint import fingerprint_image
 from unspread.model import Kind, Level
 from unspread.platform_kit.programmes import Credentials, ProgrammeSync, credentials_from
-from unspread.platform_kit.settings import LevelResponses, ListSettings, Response, SettingsError
+from unspread.platform_kit.settings import (
+    LevelResponses,
+    ListSettings,
+    Response,
+    SettingsError,
+    Source,
+)
 
 ANY = LevelResponses(unverified=Response.REFUSE)
-STOPNCII = ListSettings(source="stopncii", credentials="stopncii.toml", actions=ANY)
-NCMEC = ListSettings(source="ncmec", credentials="ncmec.toml", actions=ANY)
+STOPNCII = ListSettings(source=Source.STOPNCII, credentials="stopncii.toml", actions=ANY)
+NCMEC = ListSettings(source=Source.NCMEC, credentials="ncmec.toml", actions=ANY)
 KEYS = Credentials(
     username="u", password="p", function_key="f", feedback_key="b", subscription_key="s"
 )
@@ -188,7 +194,7 @@ def test_a_complete_reading_forgets_what_it_does_not_name(platform, clearinghous
 
 def test_only_members_that_were_chosen_are_followed(platform):
     platform.sync()
-    chosen = ListSettings(source="ncmec", credentials="x", actions=ANY, members=("7",))
+    chosen = ListSettings(source=Source.NCMEC, credentials="x", actions=ANY, members=("7",))
     follower = Follower(platform, Programme("ncmec"), chosen)
     follower.programme.records = [
         {"id": "1", "pdq": pdq(1), "member": "7"},
