@@ -2,14 +2,19 @@
 
 from unspread.match.index import Index, IndexInfo, ManyMatches, Matches
 from unspread.match.kernel import KernelChoice, kernel_name
+from unspread.match.reverse import Catalogue, Stretch, append, found_in
 from unspread.match.snapshot import SnapshotError
 
 __all__ = [
+    "Catalogue",
     "Index",
     "IndexInfo",
     "KernelChoice",
     "ManyMatches",
     "Matches",
     "SnapshotError",
+    "Stretch",
+    "append",
+    "found_in",
     "kernel_name",
 ]

@@ -496,26 +496,80 @@ TARGET static void ISA(distances)(const uint64_t *front, const uint64_t *back, s
         out[at] = (uint16_t)(DISTANCE2(front + 2 * at, row) + DISTANCE2(back + 2 * at, row + 2));
 }
 
+/* Rows from..to against needles first..first + count, pair by pair. */
+TARGET static enum Status ISA(scan_pairs)(const uint64_t *front, const uint64_t *back, size_t from,
+                                          size_t to, const uint64_t *needles, size_t first,
+                                          size_t count, unsigned radius, Hits *hits) {
+    uint32_t near[BLOCK];
+    for (size_t needle = first; needle < first + count; needle++) {
+        const uint64_t *wanted = needles + 4 * needle;
+        const size_t found = ISA(near)(front + 2 * from, to - from, wanted, radius, near);
+        for (size_t each = 0; each < found; each++) {
+            const size_t at = from + near[each];
+            unsigned distance = DISTANCE2(front + 2 * at, wanted);
+            if (back) distance += DISTANCE2(back + 2 * at, wanted + 2);
+            if (distance <= radius && !push(hits, (int64_t)at, (uint32_t)needle, distance))
+                return OUT_OF_MEMORY;
+        }
+    }
+    return DONE;
+}
+
+#if LEVEL == 3
+/* Rows from..to, multiples of 8, against 1 to 4 needles at once: while one is compared, memory
+   delivers what the next rows need. `count` is a constant wherever this is inlined. */
+TARGET static inline __attribute__((always_inline)) enum Status ISA(scan_few)(
+    const uint64_t *front, const uint64_t *back, size_t from, size_t to, const uint64_t *needles,
+    size_t first, size_t count, unsigned radius, Hits *hits) {
+    const __m512i bound = _mm512_set1_epi64(radius);
+    __m512i wanted[4];
+    for (size_t each = 0; each < count; each++)
+        wanted[each] = _mm512_broadcast_i32x4(
+            _mm_loadu_si128((const __m128i *)(needles + 4 * (first + each))));
+    for (size_t at = from; at < to; at += 8) {
+        const __m512i a = _mm512_loadu_si512(front + 2 * at);
+        const __m512i b = _mm512_loadu_si512(front + 2 * at + 8);
+        uint32_t any = 0;
+        for (size_t each = 0; each < count; each++) {
+            const __m512i x = _mm512_popcnt_epi64(_mm512_xor_si512(a, wanted[each]));
+            const __m512i y = _mm512_popcnt_epi64(_mm512_xor_si512(b, wanted[each]));
+            any |= _mm512_cmple_epu64_mask(
+                _mm512_add_epi64(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y)), bound);
+        }
+        if (LIKELY(!any)) continue;
+        enum Status status = ISA(scan_pairs)(front, back, at, at + 8, needles, first, count, radius,
+                                             hits);
+        if (status) return status;
+    }
+    return DONE;
+}
+#endif
+
 TARGET static enum Status ISA(scan)(const uint64_t *front, const uint64_t *back, size_t rows,
                                     const uint64_t *needles, size_t count, unsigned radius,
                                     Hits *hits) {
     enum { L1_ROWS = 1024 };
-    uint32_t near[L1_ROWS];
-    for (size_t start = 0; start < rows; start += L1_ROWS) {
-        size_t width = rows - start < L1_ROWS ? rows - start : L1_ROWS;
-        for (size_t needle = 0; needle < count; needle++) {
-            const uint64_t *wanted = needles + 4 * needle;
-            size_t found = ISA(near)(front + 2 * start, width, wanted, radius, near);
-            for (size_t each = 0; each < found; each++) {
-                size_t at = start + near[each];
-                unsigned distance = DISTANCE2(front + 2 * at, wanted);
-                if (back) distance += DISTANCE2(back + 2 * at, wanted + 2);
-                if (distance <= radius && !push(hits, (int64_t)at, (uint32_t)needle, distance))
-                    return OUT_OF_MEMORY;
-            }
+    enum Status status = DONE;
+    for (size_t start = 0; start < rows && !status; start += L1_ROWS) {
+        const size_t end = rows - start < L1_ROWS ? rows : start + L1_ROWS;
+        for (size_t first = 0; first < count && !status; first += 4) {
+            const size_t few = count - first < 4 ? count - first : 4;
+            size_t from = start;
+#if LEVEL == 3
+            const size_t whole = end - (end - start) % 8;
+#define SCAN_FEW(n) ISA(scan_few)(front, back, start, whole, needles, first, n, radius, hits)
+            status = few == 4   ? SCAN_FEW(4)
+                     : few == 3 ? SCAN_FEW(3)
+                     : few == 2 ? SCAN_FEW(2)
+                                : SCAN_FEW(1);
+#undef SCAN_FEW
+            from = whole;
+#endif
+            if (!status && from < end)
+                status = ISA(scan_pairs)(front, back, from, end, needles, first, few, radius, hits);
         }
     }
-    return DONE;
+    return status;
 }
 
 static const Kernel ISA(kernel) = {
