@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,7 +14,15 @@ from typing import TypeVar
 import click
 import structlog
 
-from unspread.clearinghouse import composition, key_files, partners, rules, store
+from unspread.clearinghouse import (
+    backup,
+    checking,
+    composition,
+    key_files,
+    partners,
+    rules,
+    store,
+)
 from unspread.clearinghouse.database import connect
 from unspread.clearinghouse.settings import DEFAULT_PORT, Settings
 from unspread.errors import InputError, UnspreadError
@@ -134,8 +143,6 @@ def _open(data: Path, database: str) -> Iterator[Settings]:
 
 def _write(settings: Settings, job: Callable[[store.Transaction], T]) -> T:
     """One transaction beside a server that may be running."""
-    import time
-
     connection = connect(settings)
     try:
         connection.begin()
@@ -158,6 +165,54 @@ def migrate(data: Path, database: str) -> None:
     """Bring the database to this version's schema."""
     with _open(data, database):
         click.echo("The database is up to date.")
+
+
+@clearinghouse.command()
+@_data
+@_database
+def check(data: Path, database: str) -> None:
+    """Compare log, database and feed, beside a running server too. Exit status 4 if they differ."""
+    with _open(data, database) as settings:
+        bad = 0
+        for finding in checking.check(settings):
+            click.echo(finding.to_line())
+            bad += not finding.is_good
+    if bad:
+        raise checking.InconsistentError(f"{bad} of the above must not be: call a person")
+
+
+@clearinghouse.command(name="backup")
+@_data
+@_database
+@click.option("--to", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--keep-days", default=backup.KEEP_DAYS, show_default=True, help="Delete older ones.")
+def back_up(data: Path, database: str, to: Path, keep_days: int) -> None:
+    """Back up a running clearinghouse into a new directory below the given one.
+
+    It holds private keys and fingerprints: keep it encrypted. An erased fingerprint is gone from
+    backups after --keep-days.
+    """
+    with _open(data, database) as settings:
+        now = datetime.now(UTC).replace(microsecond=0)
+        click.echo(backup.back_up(settings, to, now, keep_days=keep_days))
+
+
+@clearinghouse.command()
+@_data
+@_database
+@click.option("--from", "source", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--published",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The old data directory's `public`, or a mirror: without it the log may fork.",
+)
+def restore(data: Path, database: str, source: Path, published: Path | None) -> None:
+    """Restore a backup into a new data directory, and check it."""
+    settings = Settings(data=data, database_url=database)
+    size = backup.restore(source, settings, published=published, now=int(time.time()))
+    click.echo(f"restored; the log has {size} entries")
+    if published is None:
+        click.echo("the log was not compared with what was published: only for drills", err=True)
 
 
 @clearinghouse.group()

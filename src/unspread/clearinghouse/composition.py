@@ -129,6 +129,8 @@ def compose(
     for name, value in values.items():
         setattr(django_settings, name, value)
     fresh = type(connections)({"default": database(settings)})
+    # What was computed from the old description is kept there too.
+    connections.__dict__.clear()
     connections.__dict__.update(fresh.__dict__)
 
 

@@ -37,6 +37,9 @@ class Connection(Protocol):
     def begin(self) -> None:
         """Start a transaction that may write."""
 
+    def begin_reading(self) -> None:
+        """Start a transaction that sees one state of the database throughout."""
+
     def commit(self) -> None:
         """Return once everything since `begin` survives a crash."""
 
@@ -91,6 +94,11 @@ class Sqlite:
         """Start a transaction that may write."""
         self._connection.execute("BEGIN IMMEDIATE")
 
+    def begin_reading(self) -> None:
+        """Start a transaction that sees one state of the database throughout."""
+        self._connection.execute("BEGIN")
+        self._connection.execute("SELECT 1 FROM log_entry LIMIT 1")
+
     def commit(self) -> None:
         """Return once everything since `begin` survives a crash."""
         self._connection.execute("COMMIT")
@@ -118,7 +126,7 @@ class Sqlite:
 
 @lru_cache(maxsize=512)
 def _postgres_sql(sql: str) -> str:
-    return sql.replace("?", "%s")
+    return sql.replace("%", "%%").replace("?", "%s")
 
 
 class Postgres:
@@ -148,6 +156,10 @@ class Postgres:
     def begin(self) -> None:
         """Start a transaction that may write."""
         self._connection.execute("BEGIN")
+
+    def begin_reading(self) -> None:
+        """Start a transaction that sees one state of the database throughout."""
+        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def commit(self) -> None:
         """Return once everything since `begin` survives a crash."""

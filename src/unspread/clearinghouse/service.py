@@ -39,7 +39,15 @@ from unspread.case_protocol import (
     promise_message,
     to_b64,
 )
-from unspread.clearinghouse import key_files, pages_bridge, partners, reading, store, well_known
+from unspread.clearinghouse import (
+    backup,
+    key_files,
+    pages_bridge,
+    partners,
+    reading,
+    store,
+    well_known,
+)
 from unspread.clearinghouse.database import Connection, connect
 from unspread.clearinghouse.gate import (
     Challenges,
@@ -253,6 +261,7 @@ class Service:
         self.writer.submit(lambda tx: store.pad(tx, batch)).result()
 
     def _erased(self, positions: set[int]) -> None:
+        backup.note_erased(self.settings, positions)
         self.writer.submit(lambda tx: store.erasures_done(tx, positions))
 
     def settled_second(self) -> int:

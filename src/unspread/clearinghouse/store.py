@@ -6,7 +6,7 @@ the log, in that order, and what stands in the log is committed.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -113,6 +113,7 @@ class StoredItem:
     listed_at: int
     suspended_because: str
     vouched_by: str
+    is_erased: bool
     age: Age
     submitted_day: int
 
@@ -146,7 +147,7 @@ class Accepted:
 _ITEM: Final = (
     "SELECT i.id, i.item_key, i.salt, i.media, i.state, i.level, i.reasons, i.commitment,"
     " i.listing_id, i.fingerprints, i.withdrawal_signature, i.revision, i.changed_at,"
-    " i.listed_at, i.suspended_because, i.vouched_by, c.age, c.submitted_day"
+    " i.listed_at, i.suspended_because, i.vouched_by, i.erased, c.age, c.submitted_day"
     " FROM item i JOIN case_record c ON c.id = i.case_id "
 )
 
@@ -169,8 +170,9 @@ def _stored(row: Row) -> StoredItem:
         listed_at=row[13],
         suspended_because=row[14],
         vouched_by=row[15],
-        age=Age(row[16]),
-        submitted_day=row[17],
+        is_erased=bool(row[16]),
+        age=Age(row[17]),
+        submitted_day=row[18],
     )
 
 
@@ -380,6 +382,32 @@ def items_of_case(connection: Connection, case_id: int) -> list[StoredItem]:
     """A case's items, in the order submitted."""
     rows = connection.rows(_ITEM + "WHERE i.case_id = ? ORDER BY i.number", case_id)
     return [_stored(row) for row in rows]
+
+
+def every_item(connection: Connection) -> Iterator[StoredItem]:
+    """Every item, by id, read in pages."""
+    after = 0
+    while rows := connection.rows(_ITEM + "WHERE i.id > ? ORDER BY i.id LIMIT 500", after):
+        for row in rows:
+            yield _stored(row)
+        after = rows[-1][0]
+
+
+def mark_lost(tx: Transaction, item: StoredItem) -> None:
+    """End and erase an item that was erased before, after an older database was restored.
+
+    What ended it is in the log, as an entry that cannot be opened any more: this says it again.
+    """
+    if item.listing_id is not None:
+        record = ChangeRecord(
+            ListingId(item.listing_id),
+            State.EXPIRED,
+            item.level,
+            Authority.RULE,
+            ChangeReason.CORRECTION,
+        )
+        append_change(tx, item, record)
+    erase(tx, item)
 
 
 def set_state(tx: Transaction, item: StoredItem, state: State) -> None:

@@ -1,0 +1,195 @@
+"""What was acknowledged is there: after a backup, after a restore, on both databases."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from unspread.clearinghouse import backup, composition, key_files
+from unspread.clearinghouse.checking import check
+from unspread.clearinghouse.database import connect
+from unspread.clearinghouse.settings import Settings
+
+from .conftest import URL, Running, admitted, picture, receipt, running, until
+from .postgres import cluster
+
+NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Settings:
+    """Settings with an empty database of each kind."""
+    made = Settings(data=tmp_path / "data", url=URL, training=True, tick_seconds=0.05)
+    if request.param == "postgresql":
+        database_url = _new_database(request.getfixturevalue("postgres"), "one")
+        return replace(made, database_url=database_url)
+    key_files.prepare(made)
+    shutil.copy(empty_database, made.sqlite_path)
+    return made
+
+
+def _new_database(url: str, name: str) -> str:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    return url.rpartition("/")[0] + f"/{name}"
+
+
+def settled(clearinghouse: Running) -> None:
+    """Wait for everything committed to be public, with what was erased gone from the feed."""
+    ask = clearinghouse.service.readers.ask_now
+    until(
+        lambda: (
+            clearinghouse.service.publisher.size
+            == ask(lambda c: c.rows("SELECT COUNT(*) FROM log_entry"))[0][0]
+            and not ask(lambda c: c.rows("SELECT 1 FROM pending_erasure"))
+        )
+    )
+
+
+def good(settings: Settings) -> list[str]:
+    """What `check` found to be wrong: hopefully nothing."""
+    return [each.to_line() for each in check(settings) if not each.is_good]
+
+
+def test_the_whole_life_of_a_case(either: Settings) -> None:
+    with running(either) as clearinghouse:
+        platform = admitted(clearinghouse)
+        assert clearinghouse.submit(receipt(1), [picture(1), picture(2)]).status_code == 201
+        assert clearinghouse.submit(receipt(1), [picture(1), picture(2)]).status_code == 200
+        assert clearinghouse.submit(receipt(2), [picture(3)]).status_code == 201
+        assert clearinghouse.submit(receipt(2), [picture(4)]).status_code == 409
+        assert clearinghouse.withdraw(receipt(1), 0).status_code == 200
+        told = (
+            b'{"feedback": [{"id": "a", "listing_id": 1, "kind": "disputed", "reason": "other",'
+            b' "at": "2026-11-23T06:00:00Z"}]}'
+        )
+        assert platform.signed_post("/v1/feedback", told).json() == {"new": 1}
+        first, second = clearinghouse.status(receipt(1)).json()["items"]
+        assert (first["state"], second["level"]) == ("withdrawn", "disputed")
+        assert clearinghouse.status(receipt(1), "renew").status_code == 200
+        settled(clearinghouse)
+        assert good(either) == []
+    assert good(either) == []
+
+
+def test_a_second_start_goes_on_where_the_first_ended(either: Settings) -> None:
+    with running(either) as clearinghouse:
+        clearinghouse.submit(receipt(1), [picture(1)])
+        before = clearinghouse.get("/v1/about").json()
+    with running(either) as clearinghouse:
+        assert clearinghouse.get("/v1/about").json()["log_key"] == before["log_key"]
+        assert clearinghouse.submit(receipt(2), [picture(2)]).status_code == 201
+        (item,) = clearinghouse.status(receipt(2)).json()["items"]
+        assert item["listing_id"] == 1
+        settled(clearinghouse)
+    assert good(either) == []
+
+
+def test_a_restored_backup_goes_on_without_a_fork(
+    either: Settings, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with running(either) as clearinghouse:
+        admitted(clearinghouse)
+        clearinghouse.submit(receipt(1), [picture(1)])
+        clearinghouse.submit(receipt(2), [picture(2)])
+        settled(clearinghouse)
+        made = backup.back_up(either, tmp_path / "backups", NOW)
+        # After the backup: one more case, and one withdrawal. Both are public.
+        clearinghouse.submit(receipt(3), [picture(3)])
+        clearinghouse.withdraw(receipt(2), 0)
+        settled(clearinghouse)
+        signed = clearinghouse.get("/log/checkpoint").text
+    database_url = either.database_url and _new_database(request.getfixturevalue("postgres"), "two")
+    again = Settings(
+        data=tmp_path / "again",
+        url=URL,
+        training=True,
+        tick_seconds=0.05,
+        database_url=database_url,
+    )
+    size = backup.restore(made, again, published=either.blobs, now=1_795_420_000)
+    # What the public saw stays; the listing erased meanwhile is ended once more.
+    assert size == int(signed.splitlines()[1]) + 1
+    with running(again) as clearinghouse:
+        assert clearinghouse.status(receipt(1)).json()["items"][0]["state"] == "listed"
+        assert clearinghouse.status(receipt(2)).json()["items"][0]["state"] == "expired"
+        assert clearinghouse.status(receipt(3)).status_code == 404
+        assert clearinghouse.submit(receipt(3), [picture(3)]).status_code == 201
+        settled(clearinghouse)
+    assert good(again) == []
+
+
+def test_backups_end_after_their_days(settings: Settings, tmp_path: Path) -> None:
+    composition.compose(settings, "test")
+    kept = backup.back_up(settings, tmp_path / "backups", NOW)
+    older = backup.back_up(settings, tmp_path / "backups", NOW + timedelta(days=30))
+    assert kept.exists()
+    backup.back_up(settings, tmp_path / "backups", NOW + timedelta(days=31))
+    assert not kept.exists()
+    assert older.exists()
+    assert (older.stat().st_mode & 0o777) == 0o700
+
+
+def test_a_restore_needs_an_empty_place(settings: Settings, tmp_path: Path) -> None:
+    made = backup.back_up(settings, tmp_path / "backups", NOW)
+    with pytest.raises(backup.BackupError, match="not empty"):
+        backup.restore(made, settings, published=None, now=0)
+    with pytest.raises(backup.BackupError, match="not a backup"):
+        backup.restore(tmp_path, settings, published=None, now=0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("DELETE FROM log_entry WHERE position = 0", id="an entry is missing"),
+        pytest.param(
+            "UPDATE log_entry SET kind = 6 WHERE position = 1",
+            id="an entry was altered",
+        ),
+        pytest.param("UPDATE item SET fingerprints = x'90' WHERE listing_id = 0", id="a listing"),
+        pytest.param("UPDATE item SET state = 'withdrawn'", id="a state without its entry"),
+        pytest.param("DELETE FROM item WHERE listing_id = 0", id="an item vanished"),
+        pytest.param("UPDATE item SET revision = 9 WHERE listing_id = 0", id="a revision"),
+    ],
+)
+def test_check_finds_what_was_tampered_with(settings: Settings, damage: str) -> None:
+    with running(settings) as clearinghouse:
+        clearinghouse.submit(receipt(1), [picture(1), picture(2)])
+        settled(clearinghouse)
+    assert good(settings) == []
+    connection = connect(settings)
+    connection.begin()
+    connection.run(damage)
+    connection.commit()
+    connection.close()
+    assert good(settings) != []
+
+
+@pytest.mark.parametrize("name", ["log/checkpoint", "tile", "feed"])
+def test_check_finds_damaged_files(settings: Settings, name: str) -> None:
+    with running(settings) as clearinghouse:
+        admitted(clearinghouse)
+        clearinghouse.submit(receipt(1), [picture(1), picture(2)])
+        settled(clearinghouse)
+    pattern = {
+        "log/checkpoint": "log/checkpoint",
+        "tile": "log/tile/0/**/*",
+        "feed": "feed/*/seg/*",
+    }
+    for path in settings.blobs.glob(pattern[name]):
+        if path.is_file():
+            raw = bytearray(path.read_bytes())
+            raw[len(raw) // 2] ^= 1
+            path.write_bytes(raw)
+    assert good(settings) != []
