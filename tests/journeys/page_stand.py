@@ -90,17 +90,28 @@ def page_stand(data: Path, branding: Branding | None = None) -> Iterator[Stand]:
         languages=["en"],
         platforms=[PlatformHeard("Board", NOW), PlatformHeard("Another", None)],
     )
-    compose(Settings(data=data, url=stand.url, training=True), SECRET)
-    django_settings.UNSPREAD_PAGES = PageServices(lambda: about, _challenge, branding or Branding())
-    app = PolicyMiddleware(_Recorder(_routes(stand, about), stand))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    server = uvicorn.Server(uvicorn.Config(_nothing, log_level="error", lifespan="off"))
+
+    def serve() -> None:
+        # In this thread: Django refuses to be set up where Playwright's event loop runs.
+        compose(Settings(data=data, url=stand.url, training=True), SECRET)
+        django_settings.UNSPREAD_PAGES = PageServices(
+            lambda: about, _challenge, branding or Branding()
+        )
+        server.config.app = PolicyMiddleware(_Recorder(_routes(stand, about), stand))
+        server.run(sockets=[listening])
+
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield stand
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Stands in until the application is put together."""
 
 
 class _Recorder:

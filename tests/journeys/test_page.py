@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.journeys.page_stand import Stand, page_stand
 from unspread.case_protocol import CaseSubmission
@@ -19,16 +19,6 @@ pytestmark = pytest.mark.journey
 
 SECONDS = 1000
 VECTORS = Path(__file__).parents[2] / "vectors"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +39,11 @@ def stand(server: Stand) -> Stand:
 
 
 @pytest.fixture
-def open_page(browser: Browser, stand: Stand) -> Iterator[Callable[..., Page]]:
+def open_page(chromium: Browser, stand: Stand) -> Iterator[Callable[..., Page]]:
     pages = []
 
     def open_one(path: str, width: int = 390, height: int = 844) -> Page:
-        page = browser.new_page(viewport={"width": width, "height": height}, locale="en-US")
+        page = chromium.new_page(viewport={"width": width, "height": height}, locale="en-US")
         page.set_default_timeout(30 * SECONDS)
         page.on("pageerror", lambda error: pytest.fail(str(error)))
         pages.append(page)

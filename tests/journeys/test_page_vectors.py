@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.journeys.page_stand import page_stand
 from unspread.fingerprint.pdq import distance_bits
@@ -42,15 +42,12 @@ RUN = """async ({ url, kind, data }) => {
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with page_stand(tmp_path_factory.mktemp("pages")) as stand, sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        page = browser.new_page()
+def page(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page_stand(tmp_path_factory.mktemp("pages")) as stand:
+        page = chromium.new_page()
         page.goto(f"{stand.url}/en/begin")
         yield page
-        browser.close()
+        page.close()
 
 
 @pytest.fixture
