@@ -54,7 +54,6 @@ from unspread.model import (
 CATCH_UP_AT_ONCE: Final = 1000
 CATCH_UP_SECONDS: Final = 2.0
 """A first question to a large list is answered with "not yet" until the table is filled."""
-CLEAN_EVERY_SECONDS: Final = 3600
 PARAMETERS_AT_ONCE: Final = 5000
 
 _T = TypeVar("_T")
@@ -106,7 +105,6 @@ class DatabaseListings:
         self._filling = threading.Lock()
         self._filled = -1
         """The last listing that the table of values has; -1 before the first look."""
-        self._cleaned_at = 0.0
 
     # --- the table of values
 
@@ -130,7 +128,6 @@ class DatabaseListings:
                     )
                 )
                 self._filled = last
-            self._clean()
             while items := ask(self._next_to_fill):
                 rows = [row for item in items for row in self._value_rows(item)]
                 self._service.writer.submit(partial(_insert, rows=rows)).result()
@@ -154,14 +151,6 @@ class DatabaseListings:
         md5 = digest(listing, Kind.MD5)
         if md5 is not None:
             yield listing.listing_id, -1, self._tag((md5.kind, md5.value))
-
-    def _clean(self) -> None:
-        """Forget values whose time is over, once an hour."""
-        now = self._service.clock()
-        if now < self._cleaned_at + CLEAN_EVERY_SECONDS:
-            return
-        self._service.writer.submit(_forget_old_values).result()
-        self._cleaned_at = now
 
     # --- reading
 
@@ -329,15 +318,6 @@ class DatabaseListings:
 def _insert(tx: Transaction, rows: Sequence[tuple[int, int, int]]) -> None:
     tx.connection.run_many(
         "INSERT INTO exchange_value (listing_id, number, tag) VALUES (?, ?, ?)", rows
-    )
-
-
-def _forget_old_values(tx: Transaction) -> None:
-    tx.connection.run("DELETE FROM pending_tombstone WHERE erase_at <= ?", tx.now)
-    tx.connection.run(
-        "UPDATE exchange_value SET tag = NULL WHERE tag IS NOT NULL AND listing_id IN"
-        " (SELECT i.listing_id FROM item i WHERE i.erased AND NOT EXISTS"
-        " (SELECT 1 FROM pending_tombstone t WHERE t.listing_id = i.listing_id))"
     )
 
 

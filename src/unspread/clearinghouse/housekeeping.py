@@ -91,8 +91,14 @@ def forget_ended(tx: Transaction) -> int:
 
 
 def erase_tombstones(tx: Transaction) -> int:
-    """Erase values kept for programmes whose withdrawals must name them; how many were due."""
-    return tx.connection.run("DELETE FROM pending_tombstone WHERE erase_at <= ?", tx.now)
+    """Erase values kept for programmes whose withdrawals must name them, and what finds them."""
+    tx.connection.run("DELETE FROM pending_tombstone WHERE erase_at <= ?", tx.now)
+    tx.connection.run(
+        "UPDATE exchange_value SET tag = NULL WHERE tag IS NOT NULL AND listing_id IN"
+        " (SELECT i.listing_id FROM item i WHERE i.erased AND NOT EXISTS"
+        " (SELECT 1 FROM pending_tombstone t WHERE t.listing_id = i.listing_id))"
+    )
+    return 0
 
 
 def log_acknowledgements(tx: Transaction) -> int:

@@ -15,7 +15,7 @@ from tests.unit.clearinghouse.conftest import (
     running,
     settings,
 )
-from unspread.clearinghouse import exchange_keys, partners
+from unspread.clearinghouse import exchange_keys, housekeeping, partners
 from unspread.clearinghouse.exchange_keys import Programme
 from unspread.clearinghouse.exchange_source import DatabaseListings, member_number
 from unspread.exchange import ncmec, stopncii
@@ -143,6 +143,7 @@ def test_a_withdrawn_value_is_kept_for_thirty_days_at_most(house, clock):
     clock.at += 29 * 86_400
     assert len(hashes(house, acme, start)["hashRecords"]) == 1
     clock.at += 2 * 86_400
+    housekeeping.run_due(house.service.writer)
     assert hashes(house, acme, start)["hashRecords"] == []
     left = house.service.readers.ask_now(
         lambda connection: connection.rows(
