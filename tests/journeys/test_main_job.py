@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 
@@ -162,6 +163,27 @@ def test_all_data_is_there_after_stopping_and_starting_again(tmp_path):
         assert demo.post_is_up(kept)
         (item,) = demo.status(receipt)["items"]
         assert item["state"] == "listed"
+
+
+def test_pulling_the_plug_loses_nothing_and_leaves_nothing_running(tmp_path):
+    picture = landscape(8)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(picture, quality=90))
+    with running_demo(tmp_path / "data") as demo:
+        ports = [int(each.rpartition(":")[2]) for each in (demo.url, demo.platform_url)]
+        receipt = demo.submit(path)["receipt"]
+        demo.process.kill()
+        demo.process.wait(60)
+    # On the same ports: the children have gone too.
+    until(lambda: not any(is_listening(port) for port in ports))
+    with running_demo(tmp_path / "data", *ports) as demo:
+        assert demo.status(receipt)["items"][0]["state"] == "listed"
+        until(lambda: demo.post(path.read_bytes()).status_code >= 400)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_second_start_a_used_port_and_a_read_only_directory_say_what_is_wrong(demo, tmp_path):
