@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from unspread.crypto import sha256
 from unspread.errors import InputError, TrustError
 from unspread.feed.segments import MAX_LEVEL, MAX_SEGMENT_BYTES
 from unspread.transparency.note import MalformedNoteError, Note, decode_base64, decode_decimal
@@ -19,6 +20,10 @@ EXPIRES_AFTER_SECONDS: Final = 15 * 60
 _HEADER: Final = "unspread-feed/1"
 _PARTNER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class WrongContentError(TrustError):
+    """A file is not the one that the signed list names."""
 
 
 class MalformedLatestError(TrustError):
@@ -103,6 +108,71 @@ def lines_from_text(text: str) -> list[SegmentLine]:
 
 
 @dataclass(frozen=True, slots=True)
+class FileList:
+    """A file of lines of segments, too many for `latest` itself: of entries 0..stop-1."""
+
+    stop: int = 0
+    length_bytes: int = 0
+    digest: str = ""
+    """SHA-256 of the file, in hex."""
+
+    @classmethod
+    def of(cls, lines: Sequence[SegmentLine]) -> tuple["FileList", bytes]:
+        """What names the file of these lines, and the file."""
+        if not lines:
+            return cls(), b""
+        data = lines_to_text(lines).encode()
+        return cls(lines[-1].stop, len(data), sha256(data).hex()), data
+
+    def path(self, partner: str) -> str:
+        """Where the file is, below the clearinghouse's address."""
+        return f"feed/{partner}/index/{self.digest[:32]}"
+
+    def read(self, data: bytes) -> list[SegmentLine]:
+        """The lines in the file.
+
+        Raises:
+            WrongContentError: if it is not the file.
+            MalformedLatestError: if its lines leave a gap.
+        """
+        if sha256(data).hex() != self.digest:
+            raise WrongContentError("a list of segments is not the one that was signed")
+        try:
+            lines = lines_from_text(data.decode("ascii"))
+        except UnicodeDecodeError:
+            raise MalformedLatestError("a list of segments is malformed") from None
+        stop = 0
+        for line in lines:
+            if line.start != stop or not line.root:
+                raise MalformedLatestError("the list of segments leaves a gap")
+            stop = line.stop
+        if stop != self.stop:
+            raise MalformedLatestError("a list of segments ends where it should not")
+        return lines
+
+    def to_text(self) -> str:
+        """Its fields."""
+        return f"{self.stop} {self.length_bytes} {self.digest}" if self.stop else "0"
+
+    @classmethod
+    def from_text(cls, text: str) -> "FileList":
+        """The fields that `to_text` writes so.
+
+        Raises:
+            MalformedLatestError: if they are not.
+        """
+        fields = text.split(" ")
+        stop = decode_decimal(fields[0])
+        if len(fields) != (3 if stop else 1) or stop % (1 << MAX_LEVEL):
+            raise MalformedLatestError("not the list of a feed")
+        if not stop:
+            return cls()
+        if not _DIGEST.fullmatch(fields[2]):
+            raise MalformedLatestError("not the list of a feed")
+        return cls(stop, decode_decimal(fields[1], MAX_INDEX_BYTES), fields[2])
+
+
+@dataclass(frozen=True, slots=True)
 class Latest:
     """What a partner's feed is at a time."""
 
@@ -110,62 +180,49 @@ class Latest:
     expires_at: datetime
     checkpoint: Note
     """With the signatures of the log and of its witnesses."""
-    index_stop: int
-    """The segments of entries 0..index_stop-1 stand in a file of their own."""
-    index_bytes: int
-    index_digest: str
+    index: FileList
+    """The segments of all full blocks of 65 536 entries."""
+    snapshot: FileList
+    """The same for newcomers, without what is no longer of use to them; may end earlier."""
     segments: tuple[SegmentLine, ...]
-    """From `index_stop` on to the checkpoint's size, without a gap."""
+    """From the index's stop on to the checkpoint's size, without a gap."""
     deltas: tuple[SegmentLine, ...]
     """What the last publications added, for platforms that are nearly up to date."""
 
-    def index_path(self) -> str:
-        """Where the list of the first segments is, below the clearinghouse's address."""
-        return f"feed/{self.partner}/index/{self.index_digest[:32]}"
-
     def to_text(self) -> str:
         """The text of the note."""
-        index = f"index {self.index_stop}"
-        if self.index_stop:
-            index += f" {self.index_bytes} {self.index_digest}"
         return (
             f"{_HEADER}\n"
             f"partner {self.partner}\n"
             f"expires {int(self.expires_at.timestamp())}\n"
             f"checkpoint {base64.b64encode(self.checkpoint.to_bytes()).decode()}\n"
-            f"{index}\n" + lines_to_text(self.segments) + lines_to_text(self.deltas)
-        )
+            f"index {self.index.to_text()}\n"
+            f"snapshot {self.snapshot.to_text()}\n"
+        ) + lines_to_text((*self.segments, *self.deltas))
 
     @classmethod
     def from_text(cls, text: str) -> "Latest":
         """What `to_text` writes so.
 
         Raises:
-            MalformedLatestError: if it is not that.
+            MalformedLatestError: if it is not that, or leaves a gap.
             MalformedNoteError: if the checkpoint in it is not a note.
         """
         head, *rest = text.split("\n")[:-1]
-        words = [line.partition(" ")[0] for line in rest[:4]]
-        if head != _HEADER or words != ["partner", "expires", "checkpoint", "index"]:
+        words = [line.partition(" ")[0] for line in rest[:5]]
+        if head != _HEADER or words != ["partner", "expires", "checkpoint", "index", "snapshot"]:
             raise MalformedLatestError("not the list of a feed")
-        partner, expires, checkpoint, index = (line.partition(" ")[2] for line in rest[:4])
-        fields = index.split(" ")
-        index_stop = decode_decimal(fields[0])
-        if len(fields) != (3 if index_stop else 1) or index_stop % (1 << MAX_LEVEL):
-            raise MalformedLatestError("not the list of a feed")
-        index_bytes, index_digest = 0, ""
-        if index_stop:
-            index_bytes, index_digest = decode_decimal(fields[1], MAX_INDEX_BYTES), fields[2]
-            if not _DIGEST.fullmatch(index_digest):
-                raise MalformedLatestError("not the list of a feed")
-        lines = [SegmentLine.from_line(line) for line in rest[4:]]
-        return cls(
-            partner,
-            datetime.fromtimestamp(decode_decimal(expires, 1 << 36), UTC),
-            Note.from_bytes(decode_base64(checkpoint)),
-            index_stop,
-            index_bytes,
-            index_digest,
+        fields = [line.partition(" ")[2] for line in rest[:5]]
+        lines = [SegmentLine.from_line(line) for line in rest[5:]]
+        latest = cls(
+            fields[0],
+            datetime.fromtimestamp(decode_decimal(fields[1], 1 << 36), UTC),
+            Note.from_bytes(decode_base64(fields[2])),
+            FileList.from_text(fields[3]),
+            FileList.from_text(fields[4]),
             tuple(line for line in lines if line.root),
             tuple(line for line in lines if not line.root),
         )
+        if latest.snapshot.stop > latest.index.stop:
+            raise MalformedLatestError("a snapshot is of what is in the index too")
+        return latest

@@ -25,10 +25,11 @@ from unspread.crypto import OpeningKey
 from unspread.errors import InputError, StateError, TrustError
 from unspread.feed.latest import (
     MAX_LATEST_BYTES,
+    FileList,
     Latest,
     MalformedLatestError,
     SegmentLine,
-    lines_from_text,
+    WrongContentError,
 )
 from unspread.feed.records import (
     AckRecord,
@@ -75,10 +76,6 @@ class RollbackError(TrustError):
 
 class StaleFeedError(TrustError):
     """The list of the feed has expired: somebody holds back newer ones, or publishing stands."""
-
-
-class WrongContentError(TrustError):
-    """A file is not the one that the signed list names."""
 
 
 class TooLongError(TrustError):
@@ -202,7 +199,8 @@ class FeedReader:
         self._wants_latest = False
         self._latest: Latest | None = None
         self._plan: list[SegmentLine] = []
-        self._wants_index = False
+        self._wants_list: FileList | None = None
+        self._first: list[SegmentLine] = []
         self._held: list[Event] = []
         self._held_withheld: dict[Withheld, int] = {}
         self._held_frontier: Frontier | None = None
@@ -276,9 +274,9 @@ class FeedReader:
         if self._wants_latest:
             path = f"feed/{self._partner}/latest"
             return Request(path, MAX_LATEST_BYTES, is_immutable=False)
-        if self._wants_index and self._latest is not None:
-            latest = self._latest
-            return Request(latest.index_path(), latest.index_bytes, is_immutable=True)
+        if self._wants_list is not None:
+            files = self._wants_list
+            return Request(files.path(self._partner), files.length_bytes, is_immutable=True)
         if self._plan:
             line = self._plan[0]
             return Request(line.path(self._partner), line.length_bytes, is_immutable=True)
@@ -302,8 +300,8 @@ class FeedReader:
             if self._wants_latest:
                 self._take_latest(body, now)
                 return []
-            if self._wants_index:
-                self._take_index(body)
+            if self._wants_list is not None:
+                self._take_list(self._wants_list, body)
                 return []
             return self._take_segment(body)
         except TrustError:
@@ -312,7 +310,9 @@ class FeedReader:
 
     def give_up(self) -> None:
         """Forget the round under way, as when a file cannot be fetched. What is trusted stays."""
-        self._wants_latest = self._wants_index = False
+        self._wants_latest = False
+        self._wants_list = None
+        self._first = []
         self._plan = []
         self._latest = None
         self._hold([], {}, None)
@@ -335,7 +335,7 @@ class FeedReader:
             raise ForkError("the log shows two different lists of one size")
         if now >= latest.expires_at:
             raise StaleFeedError("the list of the feed has expired")
-        stop = latest.index_stop
+        stop = stop_of_blocks = latest.index.stop
         if stop != checkpoint.size >> MAX_LEVEL << MAX_LEVEL:
             raise MalformedLatestError("the list of segments does not begin where it should")
         for line in latest.segments:
@@ -344,19 +344,16 @@ class FeedReader:
             stop = line.stop
         if stop != checkpoint.size:
             raise MalformedLatestError("the list of segments ends too early")
-        self._wants_latest = False
+        self.give_up()
         self._latest = latest
-        self._hold([], {}, None)
-        self._plan = []
-        self._wants_index = False
-        if self.size >= latest.index_stop:
-            # Whoever is past the first blocks has their roots in his own frontier.
-            high = self._frontier.truncated(latest.index_stop)
-            self._check_chain(checkpoint.root, high, latest.segments)
-            self._plan = self._deltas(latest, checkpoint.size) or self._rest(latest.segments)
-            self._trust(checkpoint.size, checkpoint.root, latest.expires_at)
-        else:
-            self._wants_index = True
+        if self.size < stop_of_blocks:
+            self._wants_list = latest.index
+            return
+        # Whoever is past the full blocks has their roots in his own frontier.
+        high = self._frontier.truncated(stop_of_blocks)
+        self._check_chain(checkpoint.root, high, latest.segments)
+        self._plan = self._deltas(latest, checkpoint.size) or self._rest(latest.segments)
+        self._trust(checkpoint.size, checkpoint.root, latest.expires_at)
 
     def _trust(self, size: int, root: bytes, expires_at: datetime) -> None:
         # What was promised and not read yet is compared when the place is reached.
@@ -386,27 +383,23 @@ class FeedReader:
         if known.subtrees() != own_at_start.subtrees():
             raise ForkError("the log does not continue the list that was shown before")
 
-    def _take_index(self, body: bytes) -> None:
+    def _take_list(self, files: FileList, body: bytes) -> None:
         latest = self._latest
         if latest is None:
             raise StateError("no list of segments is known")
-        if sha256(body).hexdigest() != latest.index_digest:
-            raise WrongContentError("the list of the first segments is not the one that was signed")
-        try:
-            first = tuple(lines_from_text(body.decode("ascii")))
-        except UnicodeDecodeError:
-            raise MalformedLatestError("the list of the first segments is malformed") from None
-        stop = 0
-        for line in first:
-            if line.start != stop or not line.root:
-                raise MalformedLatestError("the list of segments leaves a gap")
-            stop = line.stop
-        if stop != latest.index_stop:
-            raise MalformedLatestError("the list of the first segments ends too early")
+        lines = files.read(body)
+        if files == latest.index:
+            self._first = lines
+            if not self.size and latest.snapshot.stop and files != latest.snapshot:
+                self._wants_list = latest.snapshot
+                return
+        else:
+            lines += [line for line in self._first if line.start >= files.stop]
+        segments = (*lines, *latest.segments)
         checkpoint = self._policy.verify(latest.checkpoint)
-        segments = first + latest.segments
         self._check_chain(checkpoint.root, Frontier(), segments)
-        self._wants_index = False
+        self._wants_list = None
+        self._first = []
         self._plan = self._rest(segments)
         self._trust(checkpoint.size, checkpoint.root, latest.expires_at)
 
@@ -525,7 +518,7 @@ class _Content:
             elif tag == Tag.PADDING_RUN:
                 self._padding(content)
             elif tag == Tag.LATE:
-                self._late.append(_late(content))
+                self._take_late(content)
             elif self._index >= stop:
                 raise MalformedSegmentError("a segment holds more entries than it says")
             else:
@@ -533,8 +526,11 @@ class _Content:
         if self._index != stop:
             raise MalformedSegmentError("a segment holds fewer entries than it says")
         self._settle()
-        for listing_id, proof, payload in self._late:
-            self._take_late(listing_id, proof, Entry(EntryKind.ADD, payload))
+        for listing_id, proof, leaf in self._late:
+            try:
+                verify_inclusion(leaf, listing_id, stop, proof, self._frontier.root())
+            except ProofError:
+                raise ForkError("a late listing does not stand in the log") from None
 
     def _add(self, payload: bytes) -> None:
         # What lists consist of, so without a detour through `Entry`.
@@ -596,14 +592,14 @@ class _Content:
             self._leaves.append(leaf_digest(entry.public()))
         self._index += count
 
-    def _take_late(self, listing_id: ListingId, proof: list[bytes], entry: Entry) -> None:
-        leaf, root = leaf_digest(entry.public()), self._frontier.root()
-        try:
-            verify_inclusion(leaf, listing_id, self._frontier.size, proof, root)
-        except ProofError:
-            raise ForkError("a late listing does not stand in the log") from None
-        self._payloads.check(entry.payload)
-        self.events.append(ListingAdded(listing_id, entry.payload))
+    def _take_late(self, content: bytes) -> None:
+        listing_id, proof, payload = _late(content)
+        # Its proof is of the tree at the segment's end, which is not known yet.
+        self._late.append((listing_id, proof, add_leaf(payload)))
+        self._payloads.check(payload)
+        if self._index >= self._new_from:
+            self._added[listing_id] = payload
+            self.events.append(ListingAdded(listing_id, payload))
 
     def _take(self, index: int, entry: Entry) -> None:
         if entry.kind is EntryKind.CHANGE:

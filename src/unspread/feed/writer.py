@@ -6,114 +6,70 @@ result: tiles are a function of the entries, and no other tree is ever signed th
 signed before, or its continuation.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
-from unspread.crypto import PostQuantumSigningKey, SigningKey, sha256
+from unspread.crypto import PostQuantumSigningKey, SigningKey
 from unspread.errors import StateError
 from unspread.feed.blobs import BlobStore, MissingBlobError
-from unspread.feed.latest import (
-    EXPIRES_AFTER_SECONDS,
-    Latest,
-    SegmentLine,
-    check_partner_id,
-    lines_from_text,
-    lines_to_text,
+from unspread.feed.latest import EXPIRES_AFTER_SECONDS, FileList, Latest, SegmentLine
+from unspread.feed.sealing import (
+    BATCH,
+    EVERYTHING,
+    Canaries,
+    Dead,
+    EntrySource,
+    FeedPartner,
+    Scope,
+    Sealer,
+    read,
 )
-from unspread.feed.records import AddRecord, Entry, EntryKind, Surface
-from unspread.feed.segments import (
-    MAX_LEVEL,
-    MAX_SEGMENT_BYTES,
-    SegmentContext,
-    Withheld,
-    check_payload,
-    continues_run,
-    opened,
-    padding_run,
-    withheld,
-)
-from unspread.model import Level
+from unspread.feed.segments import MAX_LEVEL
 from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.merkle import EMPTY_ROOT
 from unspread.transparency.note import Note, NoteSigner, Signature, VerifierKey, sign_note
 from unspread.transparency.policy import NO_WITNESSES, Group
 from unspread.transparency.proof import EntryProof, NodeSource, inclusion_proof
-from unspread.transparency.tiles import TileBuilder, TileReader
+from unspread.transparency.tiles import (
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    TileBuilder,
+    TileReader,
+    bundle_path,
+    tile_path,
+)
+
+__all__ = [
+    "EVERYTHING",
+    "Canaries",
+    "EntrySource",
+    "FeedPartner",
+    "FeedWriter",
+    "RefusesToSignError",
+    "Scope",
+    "complete_subtrees",
+]
 
 LOG_PREFIX: Final = "log/"
 CHECKPOINT_PATH: Final = "log/checkpoint"
 _SIGNED: Final = "signed-checkpoint"
-_BATCH: Final = 1 << 12
 _BLOCK: Final = 1 << MAX_LEVEL
 _MOST_DELTAS: Final = 8
 _MAX_DELTA: Final = 1 << 10
-_MOST_PLAINTEXT: Final = MAX_SEGMENT_BYTES - 64 * 1024
+_GRACE: Final = timedelta(minutes=10)
+"""How long files stay that a newer list names no more, for those who hold an older one."""
 
 
 class RefusesToSignError(StateError):
     """The entries handed in are not the ones that were signed: publishing them would be a fork."""
 
 
-class EntrySource(Protocol):
-    """The committed entries of the log, as the clearinghouse's database keeps them."""
-
-    def entries(self, start: int, stop: int) -> Iterable[Entry]:
-        """Entries start..stop-1, in order, all of them; those that were erased as `erased`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a partner gets: listings for one of its surfaces, in one of its countries, at a level.
-
-    Withdrawals and other changes always reach every partner.
-    """
-
-    surfaces: frozenset[Surface] = frozenset(Surface)
-    countries: frozenset[str] = frozenset()
-    """ISO 3166-1 alpha-2; none: all."""
-    levels: frozenset[Level] = frozenset(Level) - {Level.QUARANTINED}
-
-    def covers(self, record: AddRecord) -> bool:
-        """Whether the listing is for this partner, at the level that its record shows."""
-        terms = record.terms
-        return (
-            record.level in self.levels
-            and not terms.surfaces.isdisjoint(self.surfaces)
-            and not (
-                terms.countries and self.countries and terms.countries.isdisjoint(self.countries)
-            )
-        )
-
-
-EVERYTHING: Final = Scope()
-
-
-@dataclass(frozen=True, slots=True)
-class FeedPartner:
-    """A partner that the feed is sealed to."""
-
-    partner_id: str
-    """1 to 64 small letters, digits and hyphens; stands in URLs."""
-    public_key: bytes
-    """`OpeningKey.public`."""
-    scope: Scope = EVERYTHING
-
-    def __post_init__(self) -> None:
-        check_partner_id(self.partner_id)
-
-
 Cosign = Callable[[Note, NodeSource], Sequence[Signature]]
 """Asks the witnesses to sign a checkpoint; returns what they answered in time."""
-
-
-class Canaries(Protocol):
-    """Who gets which canary; `canaries.CanaryBook` is one."""
-
-    def is_given(self, partner_id: str, index: int) -> bool:
-        """Whether a partner gets the canary at an index of the log."""
 
 
 @dataclass(slots=True)
@@ -122,8 +78,14 @@ class _Feed:
 
     lines: list[SegmentLine] = field(default_factory=list)
     deltas: list[SegmentLine] = field(default_factory=list)
+    snapshot: list[SegmentLine] = field(default_factory=list)
     size: int = 0
     expires_at: datetime | None = None
+    lists: set[str] = field(default_factory=set)
+    """Paths of the files of lines that were written."""
+
+    def all_lines(self) -> list[SegmentLine]:
+        return self.lines + self.deltas + self.snapshot
 
 
 def complete_subtrees(size: int) -> Iterator[tuple[int, int]]:
@@ -168,15 +130,16 @@ class FeedWriter:
         self._public = public
         self._private = private
         self._source = source
+        self._sealer = Sealer(origin, public, source, canaries)
         self._cosign = cosign
         self._quorum = quorum
-        self._canaries = canaries
         self._expires_after = timedelta(seconds=expires_after_seconds)
         self._signer = NoteSigner(origin, log_key)
         self._signers = [self._signer]
         if post_quantum_key is not None:
             self._signers.append(NoteSigner(origin, post_quantum_key))
         self._feeds: dict[str, _Feed] = {}
+        self._retired: dict[str, datetime] = {}
         self._note: Note | None = None
         self._published = self._signed = Checkpoint(origin, 0, EMPTY_ROOT)
         with suppress(MissingBlobError):
@@ -190,6 +153,15 @@ class FeedWriter:
             or self._published.size > self._signed.size
         ):
             raise RefusesToSignError("the log's files are not the tree that was signed")
+        self._check_source()
+
+    def _check_source(self) -> None:
+        # A database restored from an older copy may have gone another way since.
+        size = self._signed.size
+        start = max(0, (size - 1) // TILE_WIDTH * TILE_WIDTH)
+        logged = [entry for _, entry in TileReader(self._fetch, size).entries(start, size)]
+        if [entry.public() for entry in read(self._source, start, size)] != logged:
+            raise RefusesToSignError("the database does not hold the entries that were signed")
 
     def _ours(self, note: Note) -> Checkpoint:
         note.require(self._signer.key)
@@ -237,8 +209,28 @@ class FeedWriter:
         if self._note is not None:
             reader = TileReader(self._fetch, self.size)
             for partner in partners:
-                self._publish_to(partner, self._note, reader, now, erased)
+                self._publish_to(partner, self._note, reader, now, sorted(erased))
+        self._sweep(now)
         return self._published
+
+    def snapshot(self, partner: FeedPartner, now: datetime) -> None:
+        """Seal what a newcomer needs of the full blocks and no more, and offer it from now on.
+
+        Reads the list once to know what is dead, and once to seal. Worth it when much of the list
+        is: the other segments carry every withdrawal, for platforms that were away.
+        """
+        feed = self._feeds.get(partner.partner_id)
+        if feed is None or self._note is None:
+            raise StateError("publish to this partner first")
+        tree = TileReader(self._fetch, feed.size)
+        dead = Dead(self._source, feed.size & -_BLOCK)
+        self._retire(partner, feed.snapshot, now)
+        feed.snapshot = [
+            line
+            for index in range(dead.stop >> MAX_LEVEL)
+            for line in self._sealer.subtree(partner, tree, (MAX_LEVEL, index), 0, dead)
+        ]
+        self._put_latest(partner, feed, self._note, now)
 
     def proof(self, index: int) -> bytes:
         """The `.tlog-proof` of entry `index`, for the person whose listing it is.
@@ -256,7 +248,9 @@ class FeedWriter:
         return self._public.get(LOG_PREFIX + path)
 
     def _sign(self, size: int, now: datetime) -> None:
+        before = self._builder.size
         self._public.put_many(self._grow(size))
+        self._retire_partial(before, size, now)
         checkpoint = Checkpoint(self.origin, size, self._builder.frontier.root())
         note = sign_note(checkpoint.to_text(), self._signers, now)
         # From here on this tree is ours for ever, even if nobody has seen it yet.
@@ -270,166 +264,157 @@ class FeedWriter:
             self._published, self._note = checkpoint, note
 
     def _grow(self, size: int) -> Iterator[tuple[str, bytes]]:
-        for start in range(self._builder.size, size, _BATCH):
-            stop = min(start + _BATCH, size)
-            entries = self._entries(start, stop)
-            for path, data in self._builder.append([entry.public() for entry in entries]):
+        for start in range(self._builder.size, size, BATCH):
+            publics = [
+                entry.public() for entry in read(self._source, start, min(start + BATCH, size))
+            ]
+            for path, data in self._builder.append(publics):
                 yield LOG_PREFIX + path, data
         for path, data in self._builder.partial():
             yield LOG_PREFIX + path, data
-
-    def _entries(self, start: int, stop: int) -> list[Entry]:
-        entries = list(self._source.entries(start, stop))
-        if len(entries) != stop - start:
-            raise RefusesToSignError("the database does not hold every entry")
-        for entry in entries:
-            check_payload(entry)
-        return entries
 
     def _publish_to(
         self,
         partner: FeedPartner,
         note: Note,
-        reader: TileReader,
+        tree: TileReader,
         now: datetime,
-        erased: Collection[int],
+        erased: Sequence[int],
     ) -> None:
         feed = self._feeds.get(partner.partner_id)
         if feed is None:
-            feed = self._feeds[partner.partner_id] = self._load(partner)
-        touched = sorted(erased)
-        is_current = feed.size == reader.size and not touched
+            feed = self._feeds[partner.partner_id] = self._load(partner, now)
+        is_current = feed.size == tree.size and not erased
         if is_current and feed.expires_at and feed.expires_at - now > self._expires_after / 2:
             return
-        previous = feed.lines + feed.deltas
+        previous = feed.all_lines()
         if not is_current:
-            self._extend(partner, feed, reader, touched)
+            self._extend(partner, feed, tree, erased)
         self._put_latest(partner, feed, note, now)
-        if touched:
-            kept = {line.digest for line in feed.lines + feed.deltas}
-            for line in previous:
-                if line.digest not in kept and any(line.start <= at < line.stop for at in touched):
-                    self._public.delete(line.path(partner.partner_id))
+        kept = {line.digest for line in feed.all_lines()}
+        self._retire(partner, [line for line in previous if line.digest not in kept], now)
+        self._forget(partner, erased)
 
-    def _load(self, partner: FeedPartner) -> _Feed:
-        try:
+    def _load(self, partner: FeedPartner, now: datetime) -> _Feed:
+        feed = _Feed()
+        with suppress(MissingBlobError):
             note = Note.from_bytes(self._public.get(f"feed/{partner.partner_id}/latest"))
-        except MissingBlobError:
-            return _Feed()
-        note.require(self._signer.key)
-        latest = Latest.from_text(note.text)
-        lines: list[SegmentLine] = []
-        if latest.index_stop:
-            lines = lines_from_text(self._public.get(latest.index_path()).decode())
-        lines += latest.segments
-        size = lines[-1].stop if lines else 0
-        return _Feed(lines, list(latest.deltas), size, latest.expires_at)
+            note.require(self._signer.key)
+            latest = Latest.from_text(note.text)
+            for files, lines in ((latest.index, feed.lines), (latest.snapshot, feed.snapshot)):
+                if files.stop:
+                    path = files.path(partner.partner_id)
+                    lines.extend(files.read(self._public.get(path)))
+                    feed.lists.add(path)
+            feed.lines += latest.segments
+            feed.deltas = list(latest.deltas)
+            feed.size = feed.lines[-1].stop if feed.lines else 0
+            feed.expires_at = latest.expires_at
+        named = feed.lists | {line.path(partner.partner_id) for line in feed.all_lines()}
+        # What an interrupted publication left behind, or one before it.
+        for kind in ("seg", "index"):
+            for path in self._public.paths(f"feed/{partner.partner_id}/{kind}/"):
+                if path not in named:
+                    self._retired[path] = now
+        return feed
 
     def _extend(
-        self, partner: FeedPartner, feed: _Feed, reader: TileReader, erased: Sequence[int]
+        self, partner: FeedPartner, feed: _Feed, tree: TileReader, erased: Sequence[int]
     ) -> None:
-        def is_erased(start: int, stop: int) -> bool:
-            return any(start <= at < stop for at in erased)
-
         present = {line.start: line for line in feed.lines}
         lines: list[SegmentLine] = []
-        for level, index in complete_subtrees(reader.size):
+        for level, index in complete_subtrees(tree.size):
             start, stop = index << level, (index + 1) << level
             kept = _cover(present, start, stop)
-            if kept and not is_erased(start, stop):
+            if kept and not _holds(erased, start, stop):
                 lines += kept
             else:
                 generation = max((each.generation + 1 for each in kept), default=0)
-                lines += self._seal(partner, reader, level, index, generation)
-        deltas = [each for each in feed.deltas if not is_erased(each.start, each.stop)]
-        is_whole = any(line.start == feed.size and line.stop == reader.size for line in lines)
-        if 0 < reader.size - feed.size <= _MAX_DELTA and not is_whole:
-            plaintext = self._plaintext(partner, feed.size, reader.size)
-            if len(plaintext) <= _MOST_PLAINTEXT:
-                context = self._context(partner, feed.size, reader.size, 0)
-                deltas.append(self._put(partner, context, plaintext))
+                lines += self._sealer.subtree(partner, tree, (level, index), generation)
+        deltas = [each for each in feed.deltas if not _holds(erased, each.start, each.stop)]
+        is_whole = any(line.start == feed.size and line.stop == tree.size for line in lines)
+        if 0 < tree.size - feed.size <= _MAX_DELTA and not is_whole:
+            deltas += self._sealer.delta(partner, tree, feed.size, tree.size)
+        # A snapshot's segment that held something erased gives way to the ordinary one.
+        blocks = {line.start: line for line in lines}
+        feed.snapshot = [
+            new
+            for line in feed.snapshot
+            for new in (
+                _cover(blocks, line.start, line.stop)
+                if _holds(erased, line.start, line.stop)
+                else [line]
+            )
+        ]
+        if feed.snapshot and sum(each.stop - each.start for each in feed.snapshot) != (
+            feed.snapshot[-1].stop
+        ):
+            feed.snapshot = []
         feed.lines, feed.deltas = lines, deltas[-_MOST_DELTAS:]
-        feed.size = reader.size
+        feed.size = tree.size
 
-    def _seal(
-        self, partner: FeedPartner, reader: TileReader, level: int, index: int, generation: int
-    ) -> list[SegmentLine]:
-        start, stop = index << level, (index + 1) << level
-        plaintext = self._plaintext(partner, start, stop)
-        if len(plaintext) > _MOST_PLAINTEXT and level:
-            return [
-                line
-                for half in (2 * index, 2 * index + 1)
-                for line in self._seal(partner, reader, level - 1, half, generation)
-            ]
-        context = self._context(partner, start, stop, generation)
-        return [self._put(partner, context, plaintext, reader.node(level, index).hex())]
+    def _retire(self, partner: FeedPartner, lines: Iterable[SegmentLine], now: datetime) -> None:
+        for line in lines:
+            self._retired[line.path(partner.partner_id)] = now
 
-    def _context(
-        self, partner: FeedPartner, start: int, stop: int, generation: int
-    ) -> SegmentContext:
-        return SegmentContext(self.origin, partner.partner_id, start, stop, generation)
+    def _forget(self, partner: FeedPartner, erased: Sequence[int]) -> None:
+        """Delete every old file of the partner's that may still hold what was erased."""
+        prefix = f"feed/{partner.partner_id}/seg/"
+        for path in [each for each in self._retired if erased and each.startswith(prefix)]:
+            start, stop = path.removeprefix(prefix).partition(".")[0].split("-")
+            if _holds(erased, int(start), int(stop)):
+                self._public.delete(path)
+                del self._retired[path]
 
-    def _put(
-        self, partner: FeedPartner, context: SegmentContext, plaintext: bytes, root: str = ""
-    ) -> SegmentLine:
-        data = context.seal(plaintext, partner.public_key)
-        line = SegmentLine(
-            context.start, context.stop, context.generation, len(data), sha256(data).hex(), root
-        )
-        self._public.put(line.path(partner.partner_id), data)
-        return line
+    def _retire_partial(self, before: int, size: int, now: datetime) -> None:
+        """Partial tiles have served once the full one is there (tlog-tiles, "Partial Tiles")."""
+        level = 0
+        while complete := before >> TILE_HEIGHT * level:
+            number = complete // TILE_WIDTH
+            if complete % TILE_WIDTH and size >> TILE_HEIGHT * level >= (number + 1) * TILE_WIDTH:
+                full = [tile_path(level, number), *([] if level else [bundle_path(number)])]
+                for path in full:
+                    for partial in self._public.paths(f"{LOG_PREFIX}{path}.p/"):
+                        self._retired[partial] = now
+            level += 1
 
-    def _plaintext(self, partner: FeedPartner, start: int, stop: int) -> bytes:
-        parts: list[bytes] = []
-        run: list[Entry] = []
-        for first in range(start, stop, _BATCH):
-            entries = self._entries(first, min(first + _BATCH, stop))
-            for index, entry in enumerate(entries, first):
-                if run and not (entry.kind is EntryKind.PADDING and continues_run(entry, run[-1])):
-                    parts.append(padding_run(run))
-                    run = []
-                if entry.kind is EntryKind.PADDING:
-                    run.append(entry)
-                else:
-                    parts.append(self._record(partner, index, entry))
-        if run:
-            parts.append(padding_run(run))
-        return b"".join(parts)
-
-    def _record(self, partner: FeedPartner, index: int, entry: Entry) -> bytes:
-        if entry.kind is EntryKind.ERASED:
-            return withheld(entry, Withheld.ERASED)
-        if entry.kind is EntryKind.CANARY and (
-            self._canaries is None or not self._canaries.is_given(partner.partner_id, index)
-        ):
-            return withheld(entry, Withheld.SYNTHETIC)
-        if (
-            entry.kind is EntryKind.ADD
-            and partner.scope is not EVERYTHING
-            and not partner.scope.covers(AddRecord.from_bytes(entry.payload))
-        ):
-            return withheld(entry, Withheld.SCOPE)
-        return opened(entry)
+    def _sweep(self, now: datetime) -> None:
+        """Delete what nobody who fetched a list lately can still ask for."""
+        for path in [each for each, since in self._retired.items() if now - since > _GRACE]:
+            self._public.delete(path)
+            del self._retired[path]
 
     def _put_latest(self, partner: FeedPartner, feed: _Feed, note: Note, now: datetime) -> None:
         index_stop = feed.size & -_BLOCK
-        index = lines_to_text([line for line in feed.lines if line.stop <= index_stop]).encode()
+        index, index_data = FileList.of([each for each in feed.lines if each.stop <= index_stop])
+        snapshot, snapshot_data = FileList.of(feed.snapshot)
         latest = Latest(
             partner.partner_id,
             now + self._expires_after,
             note,
-            index_stop,
-            len(index),
-            sha256(index).hex(),
+            index,
+            snapshot,
             tuple(line for line in feed.lines if line.stop > index_stop),
             tuple(feed.deltas),
         )
-        if index_stop:
-            self._public.put(latest.index_path(), index)
+        lists = {
+            files.path(partner.partner_id): data
+            for files, data in ((index, index_data), (snapshot, snapshot_data))
+            if files.stop
+        }
+        for path in lists.keys() - feed.lists:
+            self._public.put(path, lists[path])
+        for path in feed.lists - lists.keys():
+            self._retired[path] = now
+        feed.lists = set(lists)
         signed = sign_note(latest.to_text(), [self._signer], now)
         self._public.put(f"feed/{partner.partner_id}/latest", signed.to_bytes())
         feed.expires_at = latest.expires_at
+
+
+def _holds(erased: Sequence[int], start: int, stop: int) -> bool:
+    at = bisect_left(erased, start)
+    return at < len(erased) and erased[at] < stop
 
 
 def _cover(present: dict[int, SegmentLine], start: int, stop: int) -> list[SegmentLine]:
