@@ -291,14 +291,32 @@ static int by_distance(const void *left, const void *right) {
     return (a->id > b->id) - (a->id < b->id);
 }
 
-/* Leaves at most `limit` hits, nearest first; how many. */
+/* Many hits mostly come from one scan, in order already. */
+static void sort_hits(Hit *hits, size_t count, int (*order)(const void *, const void *)) {
+    for (size_t each = 1; each < count; each++)
+        if (order(hits + each - 1, hits + each) > 0) {
+            qsort(hits, count, sizeof *hits, order);
+            return;
+        }
+}
+
+/* Leaves at most `limit` hits, nearest first; how many, or SIZE_MAX without memory. */
 static size_t settle(Hit *hits, size_t count, size_t limit) {
-    size_t left = count;
-    if (count > limit) {
-        qsort(hits, count, sizeof *hits, by_id);
-        left = limit;
+    const size_t left = count < limit ? count : limit;
+    if (left < count || count > 64) sort_hits(hits, count, by_id);
+    if (left <= 64) {
+        sort_hits(hits, left, by_distance);
+        return left;
     }
-    if (left > 1) qsort(hits, left, sizeof *hits, by_distance);
+    /* By id they are; placing them by distance keeps that order within each. */
+    size_t starts[258] = {0};
+    Hit *placed = malloc(left * sizeof *placed);
+    if (placed == NULL) return SIZE_MAX;
+    for (size_t each = 0; each < left; each++) starts[hits[each].distance + 1]++;
+    for (int distance = 0; distance < 257; distance++) starts[distance + 1] += starts[distance];
+    for (size_t each = 0; each < left; each++) placed[starts[hits[each].distance]++] = hits[each];
+    memcpy(hits, placed, left * sizeof *placed);
+    free(placed);
     return left;
 }
 
@@ -358,6 +376,10 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         answer = Py_None;
     } else {
         size_t count = settle(hits.items, hits.count, question.limit);
+        if (count == SIZE_MAX) {
+            free(hits.items);
+            return fail(OUT_OF_MEMORY);
+        }
         answer = Py_BuildValue("NNN", bytes_of(hits.items, count, 'i'),
                                bytes_of(hits.items, count, 'd'),
                                PyBool_FromLong(hits.count > question.limit));
@@ -413,6 +435,10 @@ static enum Status answer_many(const Question *question, const uint64_t *rows, s
             if (found == 0) continue;
             Hit *own = placed + starts[query];
             size_t left = settle(own, found, question->limit);
+            if (left == SIZE_MAX) {
+                status = OUT_OF_MEMORY;
+                break;
+            }
             uint32_t number = (uint32_t)(first + query);
             if (left < found && !push(capped, 0, number, 0)) status = OUT_OF_MEMORY;
             for (size_t each = 0; each < left && !status; each++)

@@ -84,7 +84,10 @@ TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, s
 #undef ISA_LOAD
 #endif
 
-/* ---- fronts: which of `count` rows differ from (low, high) in at most `radius` bits ---- */
+/* ---- rows: which of `count` differ from `row` in at most `radius` bits ----
+
+   Fronts first; the backs of eight (four) rows are read if one of their fronts is near. Without
+   `back`, fronts decide. */
 
 #if LEVEL >= 2 || (LEVEL == 1 && defined(__aarch64__))
 #define POPCOUNT(word) ((unsigned)__builtin_popcountll(word))
@@ -98,52 +101,80 @@ static inline unsigned ISA(popcount)(uint64_t word) {
 #endif
 #define DISTANCE2(a, b) (POPCOUNT((a)[0] ^ (b)[0]) + POPCOUNT((a)[1] ^ (b)[1]))
 
-TARGET static size_t ISA(near)(const uint64_t *front, size_t count, const uint64_t *row,
-                               unsigned radius, uint32_t *out) {
-    size_t at = 0, found = 0;
 #if LEVEL == 3
-    const __m512i query = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)row));
-    const __m512i bound = _mm512_set1_epi64(radius);
-    for (; at + 8 <= count; at += 8) {
-        __m512i a = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(front + 2 * at), query));
-        __m512i b =
-            _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(front + 2 * at + 8), query));
-        __m512i sums = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-        uint32_t mask = _mm512_cmple_epu64_mask(sums, bound);
-        if (LIKELY(!mask)) continue;
-        /* Lanes hold rows 0 4 1 5 2 6 3 7. */
-        for (uint32_t row_number = 0; row_number < 8; row_number++)
-            if (mask >> (2 * (row_number & 3) + (row_number >> 2)) & 1)
-                out[found++] = (uint32_t)at + row_number;
-    }
+/* Distances of the halves of rows 0 4 1 5 2 6 3 7. */
+TARGET static inline __m512i ISA(halves)(const uint64_t *half, __m512i wanted) {
+    __m512i a = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(half), wanted));
+    __m512i b = _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(half + 8), wanted));
+    return _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+TARGET static inline __m512i ISA(wanted)(const uint64_t *half) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)half));
+}
 #elif LEVEL == 2
-    const __m256i query = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)row));
+TARGET static inline __m256i ISA(counted)(__m256i words) {
     const __m256i ones = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2,
                                           1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    const __m256i nibble = _mm256_set1_epi8(15), bound = _mm256_set1_epi64x(radius);
-#define COUNTED(x)                                                                                 \
-    _mm256_sad_epu8(                                                                               \
-        _mm256_add_epi8(_mm256_shuffle_epi8(ones, _mm256_and_si256(x, nibble)),                    \
-                        _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble))), \
-        _mm256_setzero_si256())
-    for (; at + 4 <= count; at += 4) {
-        const __m256i *rows = (const __m256i *)(front + 2 * at);
-        __m256i a = _mm256_xor_si256(_mm256_loadu_si256(rows), query);
-        __m256i b = _mm256_xor_si256(_mm256_loadu_si256(rows + 1), query);
-        a = COUNTED(a), b = COUNTED(b);
-        __m256i sums = _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-        int beyond = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(sums, bound)));
-        if (LIKELY(beyond == 15)) continue;
-        /* Lanes hold rows 0 2 1 3. */
-        for (uint32_t row_number = 0; row_number < 4; row_number++)
-            if (!(beyond >> (2 * (row_number & 1) + (row_number >> 1)) & 1))
-                out[found++] = (uint32_t)at + row_number;
+    const __m256i nibble = _mm256_set1_epi8(15);
+    __m256i low = _mm256_shuffle_epi8(ones, _mm256_and_si256(words, nibble));
+    __m256i high = _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(words, 4), nibble));
+    return _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
+}
+/* Distances of the halves of rows 0 2 1 3. */
+TARGET static inline __m256i ISA(halves)(const uint64_t *half, __m256i wanted) {
+    const __m256i *rows = (const __m256i *)half;
+    __m256i a = ISA(counted)(_mm256_xor_si256(_mm256_loadu_si256(rows), wanted));
+    __m256i b = ISA(counted)(_mm256_xor_si256(_mm256_loadu_si256(rows + 1), wanted));
+    return _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+TARGET static inline __m256i ISA(wanted)(const uint64_t *half) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)half));
+}
+#endif
+
+TARGET static size_t ISA(near)(const uint64_t *front, const uint64_t *back, size_t count,
+                               const uint64_t *row, unsigned radius, uint32_t *out) {
+    size_t at = 0, found = 0;
+#if LEVEL == 3
+    const __m512i low = ISA(wanted)(row), high = ISA(wanted)(row + 2);
+    const __m512i bound = _mm512_set1_epi64(radius);
+    for (; at + 8 <= count; at += 8) {
+        __m512i distances = ISA(halves)(front + 2 * at, low);
+        uint32_t mask = _mm512_cmple_epu64_mask(distances, bound);
+        if (LIKELY(!mask)) continue;
+        if (back) {
+            distances = _mm512_add_epi64(distances, ISA(halves)(back + 2 * at, high));
+            mask = _mm512_cmple_epu64_mask(distances, bound);
+        }
+        if (!mask) continue;
+        for (uint32_t each = 0; each < 8; each++) {
+            out[found] = (uint32_t)at + each;
+            found += mask >> (2 * (each & 3) + (each >> 2)) & 1;
+        }
     }
-#undef COUNTED
+#elif LEVEL == 2
+    const __m256i low = ISA(wanted)(row), high = ISA(wanted)(row + 2);
+    const __m256i bound = _mm256_set1_epi64x(radius);
+    for (; at + 4 <= count; at += 4) {
+        __m256i distances = ISA(halves)(front + 2 * at, low);
+        __m256i beyond = _mm256_cmpgt_epi64(distances, bound);
+        if (LIKELY(_mm256_movemask_pd(_mm256_castsi256_pd(beyond)) == 15)) continue;
+        if (back) {
+            distances = _mm256_add_epi64(distances, ISA(halves)(back + 2 * at, high));
+            beyond = _mm256_cmpgt_epi64(distances, bound);
+        }
+        const int mask = ~_mm256_movemask_pd(_mm256_castsi256_pd(beyond));
+        for (uint32_t each = 0; each < 4; each++) {
+            out[found] = (uint32_t)at + each;
+            found += mask >> (2 * (each & 1) + (each >> 1)) & 1;
+        }
+    }
 #endif
     for (; at < count; at++) {
+        unsigned distance = DISTANCE2(front + 2 * at, row);
+        if (back && distance <= radius) distance += DISTANCE2(back + 2 * at, row + 2);
         out[found] = (uint32_t)at;
-        found += DISTANCE2(front + 2 * at, row) <= radius;
+        found += distance <= radius;
     }
     return found;
 }
@@ -157,16 +188,16 @@ TARGET static enum Status ISA(scan_part)(const Part *part, const uint64_t *front
                                          const uint64_t *back, size_t rows, const uint32_t *map,
                                          const Query *query, uint32_t number, unsigned radius,
                                          size_t limit, Hits *hits) {
-    uint32_t near[BLOCK];
+    uint32_t near[BLOCK + 1];
     const size_t before = hits->count;
     for (size_t start = 0; start < rows; start += BLOCK) {
         size_t count = rows - start < BLOCK ? rows - start : BLOCK;
-        size_t found = ISA(near)(front + 2 * start, count, query->words, radius, near);
+        size_t found =
+            ISA(near)(front + 2 * start, back + 2 * start, count, query->words, radius, near);
         for (size_t each = 0; each < found; each++) {
             size_t at = start + near[each];
             unsigned distance = DISTANCE2(front + 2 * at, query->words) +
                                 DISTANCE2(back + 2 * at, query->words + 2);
-            if (distance > radius) continue;
             size_t position = map ? map[at] : at;
             if (position >= part->rows) return DAMAGED;
             if (part->dead[position]) continue;
@@ -500,15 +531,16 @@ TARGET static void ISA(distances)(const uint64_t *front, const uint64_t *back, s
 TARGET static enum Status ISA(scan_pairs)(const uint64_t *front, const uint64_t *back, size_t from,
                                           size_t to, const uint64_t *needles, size_t first,
                                           size_t count, unsigned radius, Hits *hits) {
-    uint32_t near[BLOCK];
+    uint32_t near[BLOCK + 1];
     for (size_t needle = first; needle < first + count; needle++) {
         const uint64_t *wanted = needles + 4 * needle;
-        const size_t found = ISA(near)(front + 2 * from, to - from, wanted, radius, near);
+        const size_t found = ISA(near)(front + 2 * from, back ? back + 2 * from : NULL, to - from,
+                                       wanted, radius, near);
         for (size_t each = 0; each < found; each++) {
             const size_t at = from + near[each];
             unsigned distance = DISTANCE2(front + 2 * at, wanted);
             if (back) distance += DISTANCE2(back + 2 * at, wanted + 2);
-            if (distance <= radius && !push(hits, (int64_t)at, (uint32_t)needle, distance))
+            if (!push(hits, (int64_t)at, (uint32_t)needle, distance))
                 return OUT_OF_MEMORY;
         }
     }
@@ -524,18 +556,11 @@ TARGET static inline __attribute__((always_inline)) enum Status ISA(scan_few)(
     const __m512i bound = _mm512_set1_epi64(radius);
     __m512i wanted[4];
     for (size_t each = 0; each < count; each++)
-        wanted[each] = _mm512_broadcast_i32x4(
-            _mm_loadu_si128((const __m128i *)(needles + 4 * (first + each))));
+        wanted[each] = ISA(wanted)(needles + 4 * (first + each));
     for (size_t at = from; at < to; at += 8) {
-        const __m512i a = _mm512_loadu_si512(front + 2 * at);
-        const __m512i b = _mm512_loadu_si512(front + 2 * at + 8);
         uint32_t any = 0;
-        for (size_t each = 0; each < count; each++) {
-            const __m512i x = _mm512_popcnt_epi64(_mm512_xor_si512(a, wanted[each]));
-            const __m512i y = _mm512_popcnt_epi64(_mm512_xor_si512(b, wanted[each]));
-            any |= _mm512_cmple_epu64_mask(
-                _mm512_add_epi64(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y)), bound);
-        }
+        for (size_t each = 0; each < count; each++)
+            any |= _mm512_cmple_epu64_mask(ISA(halves)(front + 2 * at, wanted[each]), bound);
         if (LIKELY(!any)) continue;
         enum Status status = ISA(scan_pairs)(front, back, at, at + 8, needles, first, count, radius,
                                              hits);
