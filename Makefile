@@ -7,6 +7,10 @@ BIN := .venv/bin
 GROUPS := --extra demo --group web
 ARGS ?=
 
+# Trust whom this machine trusts: behind a company's proxy that is not the tools' own list.
+export UV_SYSTEM_CERTS := true
+export NODE_USE_SYSTEM_CA := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help install web run lock format check test test-long bench fuzz browser clean
 
