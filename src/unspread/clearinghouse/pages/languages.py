@@ -37,6 +37,9 @@ NAMES: Final = {
 
 RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "he", "ur"})
 FALLBACK: Final = "en"
+REVIEWED: Final = frozenset({"en"})
+"""Languages whose texts a person who speaks them has read. The others were translated by a
+machine, and every page of theirs says so."""
 _LOCALE: Final = Path(__file__).parent / "locale"
 
 

@@ -10,7 +10,13 @@ from django.views.decorators.http import require_safe
 
 from unspread.clearinghouse.pages.assets import assets
 from unspread.clearinghouse.pages.help_data import SHIPPED, read_help
-from unspread.clearinghouse.pages.languages import NAMES, RIGHT_TO_LEFT, choose, translated
+from unspread.clearinghouse.pages.languages import (
+    NAMES,
+    REVIEWED,
+    RIGHT_TO_LEFT,
+    choose,
+    translated,
+)
 from unspread.clearinghouse.pages.services import services
 
 INFORMATION: Final = frozenset({"now", "safe", "how", "letter"})
@@ -110,7 +116,7 @@ def _page(request: HttpRequest, language: str, name: str, **context: Any) -> Htt
         "training": services().about().training,
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
-        "page": name,
+        "reviewed": language in REVIEWED,
         "languages": [(code, NAMES[code]) for code in offered_languages()],
     }
     with translation.override(language):
