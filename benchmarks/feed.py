@@ -1,0 +1,243 @@
+"""The log and the feed: appended, sealed, verified, beside pymerkle; a long list from nothing."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import pymerkle
+
+from benchmarks.report import Report
+from unspread.crypto import OpeningKey, SigningKey, seal_to
+from unspread.feed.blobs import DirectoryBlobs, MemoryBlobs
+from unspread.feed.canaries import CanaryEpoch
+from unspread.feed.reader import FeedReader
+from unspread.feed.records import AddRecord, Entry, EntryKind
+from unspread.feed.segments import SegmentContext
+from unspread.feed.writer import FeedPartner, FeedWriter
+from unspread.model import Age, Fingerprint, Kind, Level, Media
+from unspread.transparency.policy import trial_policy
+from unspread.transparency.proof import inclusion_proof, verify_inclusion
+from unspread.transparency.tiles import TileBuilder, TileReader
+
+ORIGIN: Final = "log.example/bench"
+NOW: Final = datetime(2026, 11, 23, 6, tzinfo=UTC)
+LOG_KEY: Final = SigningKey(b"\x01" * 32)
+READING_KEY: Final = OpeningKey(b"\x02" * 32)
+PARTNER: Final = FeedPartner("bench", READING_KEY.public)
+
+_PAYLOAD: Final = AddRecord(
+    Media.IMAGE, Age.UNKNOWN, Level.UNVERIFIED, NOW, bytes(16),
+    (
+        Fingerprint(Kind.PDQ, bytes(32), quality=100),
+        Fingerprint(Kind.SHA256, bytes(32)),
+        Fingerprint(Kind.MD5, bytes(16)),
+    ),
+).to_bytes(bytes(16))  # fmt: skip
+_TAIL: Final = _PAYLOAD[78:]
+
+
+@dataclass(frozen=True)
+class SyntheticEntries:
+    """A database of pictures that nobody took: each entry follows from its index."""
+
+    count: int
+
+    def entries(self, start: int, stop: int) -> Iterator[Entry]:
+        kind, head, tail = EntryKind.ADD, _PAYLOAD[16:46], _TAIL
+        for index in range(start, stop):
+            drawn = sha256(index.to_bytes(8, "big")).digest()
+            yield Entry(kind, drawn[:16] + head + drawn + tail)
+
+
+def _writer(directory: Path | None, count: int) -> tuple[FeedWriter, MemoryBlobs | DirectoryBlobs]:
+    public = MemoryBlobs() if directory is None else DirectoryBlobs(directory / "public")
+    private = MemoryBlobs() if directory is None else DirectoryBlobs(directory / "private")
+    writer = FeedWriter(
+        origin=ORIGIN, log_key=LOG_KEY, public=public, private=private,
+        source=SyntheticEntries(count),
+    )  # fmt: skip
+    return writer, public
+
+
+def _reader() -> FeedReader:
+    policy = trial_policy(ORIGIN, LOG_KEY.public)
+    return FeedReader(policy=policy, partner_id="bench", key=READING_KEY)
+
+
+def _cpu(work: Callable[[], object], runs: int = 3) -> float:
+    """Seconds of processor time for one call, the best of some: others share the machine."""
+    best = float("inf")
+    for _ in range(runs):
+        started = time.process_time()
+        work()
+        best = min(best, time.process_time() - started)
+    return best
+
+
+def publish(directory: Path, count: int) -> dict[str, float]:
+    """Publish `count` entries from nothing; seconds, processor seconds, bytes, files, peak MiB."""
+    writer, _ = _writer(directory, count)
+    started = time.perf_counter()
+    writer.publish(count, [PARTNER], NOW)
+    took = time.perf_counter() - started
+    sizes = [file.stat().st_size for file in (directory / "public").rglob("*") if file.is_file()]
+    return _measured(took, bytes=sum(sizes), files=len(sizes))
+
+
+def follow(directory: Path, count: int) -> dict[str, float]:
+    """Follow what `publish` wrote, from nothing."""
+    public = DirectoryBlobs(directory / "public")
+    reader = _reader()
+    fetched = files = events = 0
+    started = time.perf_counter()
+    reader.begin()
+    while (request := reader.next_request()) is not None:
+        body = public.get(request.path)
+        fetched, files = fetched + len(body), files + 1
+        events += len(reader.receive(request, body, NOW))
+    took = time.perf_counter() - started
+    if events != count:
+        raise SystemExit("not every entry was handed out")
+    return _measured(took, bytes=fetched, files=files)
+
+
+def _measured(took: float, **more: float) -> dict[str, float]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": took, "cpu": time.process_time(), "peak": peak, **more}
+
+
+def _in_child(what: str, directory: Path, count: int) -> dict[str, float]:
+    """A process of its own, so that its peak of memory is its own."""
+    command = [sys.executable, "-m", "benchmarks.feed", what, str(directory), str(count)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def run(report: Report) -> None:
+    """All rates; a list of 100 000, 1 000 000 (not `--quick`) and 10 000 000 (`--full`) entries."""
+    count = 1 << 16
+    entries = list(SyntheticEntries(count).entries(0, count))
+    publics = [entry.public() for entry in entries]
+
+    def append() -> None:
+        for _ in TileBuilder(TileReader({}.__getitem__, 0)).append(publics):
+            pass
+
+    tree = pymerkle.InmemoryTree(algorithm="sha256")
+    theirs = _cpu(lambda: [tree.append_entry(public) for public in publics[:20_000]], 1)
+    report.row(
+        "entries appended to a log, tiles made", count / _cpu(append), "entries/s a core",
+        peer="pymerkle 7, in memory", theirs=20_000 / theirs, better="more",
+    )  # fmt: skip
+
+    files: dict[str, bytes] = {}
+    builder = TileBuilder(TileReader(files.__getitem__, 0))
+    files.update(builder.append(publics))
+    files.update(builder.partial())
+    reader = TileReader(files.__getitem__, count)
+    root = builder.frontier.root()
+    leaf = sha256(b"\x00" + publics[777]).digest()
+    proof = inclusion_proof(reader.node, 777, count)
+    proved = tree.prove_inclusion(778)
+    leaf_of_peer, root_of_peer = sha256(b"\x00" + publics[777]).digest(), tree.get_root()
+    report.row(
+        "a proof of inclusion verified",
+        _cpu(lambda: [verify_inclusion(leaf, 777, count, proof, root) for _ in range(2000)]) * 500,
+        "µs", peer="pymerkle 7",
+        theirs=_cpu(lambda: [
+            pymerkle.verify_inclusion(leaf_of_peer, root_of_peer, proved) for _ in range(2000)
+        ]) * 500,
+    )  # fmt: skip
+
+    plaintext = os.urandom(16 << 20)
+    context = SegmentContext(ORIGIN, "bench", 0, count, 0)
+    report.row(
+        "a segment sealed", 16 / 1024 / _cpu(lambda: context.seal(plaintext, PARTNER.public_key)),
+        "GiB/s a core", better="more",
+    )  # fmt: skip
+    hybrid, _ = OpeningKey.generate(hybrid=True)
+    for name, key in (("X25519", READING_KEY), ("ML-KEM-768 with X25519", hybrid)):
+        wrapped = seal_to(key.public, bytes(32), b"")
+        report.row(
+            f"a segment's key wrapped, {name}",
+            _cpu(lambda k=key: [seal_to(k.public, bytes(32), b"") for _ in range(200)]) * 5000,
+            "µs", better="less",
+        )  # fmt: skip
+        report.row(
+            f"a segment's key unwrapped, {name}",
+            _cpu(lambda k=key, w=wrapped: [k.open(w, b"") for _ in range(200)]) * 5000,
+            "µs",
+        )  # fmt: skip
+
+    writer, public = _writer(None, count)
+    report.row(
+        "entries published: tiles, segments sealed, signed",
+        count / _cpu(lambda: writer.publish(count, [PARTNER], NOW), 1),
+        "entries/s a core", better="more",
+    )  # fmt: skip
+
+    def verify() -> None:
+        following = _reader()
+        following.begin()
+        while (request := following.next_request()) is not None:
+            following.receive(request, public.get(request.path), NOW)
+
+    report.row(
+        "entries opened, verified and handed out", count / _cpu(verify, 5), "entries/s a core",
+        better="more", at_least=250_000,
+    )  # fmt: skip
+
+    epoch = CanaryEpoch(1, bytes(32), count=400)
+    partners = [f"platform-{number}" for number in range(300)]
+    leaked = {
+        number
+        for number in range(epoch.count)
+        if epoch.is_given("platform-7", number) or epoch.is_given("platform-9", number)
+    }
+    traced = [each.partner_id for each in epoch.trace(leaked, partners) if each.is_traced]
+    report.row(
+        "leakers traced of 2 among 300 platforms, 400 canaries", len(traced), "platforms",
+        better="more", at_least=2,
+    )  # fmt: skip
+    report.text(
+        "Rates are of processor time of one core. An entry is a picture: one PDQ, SHA-256 and MD5."
+    )
+    _lists(report)
+
+
+def _lists(report: Report) -> None:
+    counts = [100_000]
+    counts += [] if report.quick else [1_000_000]
+    counts += [10_000_000] if report.full else []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            if shutil.disk_usage(directory).free < count * 600:
+                report.text(f"Not enough room on the disk here for {count:,} entries.")
+                continue
+            for what, verb in (("publish", "published from nothing"), ("follow", "followed")):
+                found = _in_child(what, directory, count)
+                title = f"{count:,} entries {verb}"
+                report.row(f"{title}: time", found["seconds"], "s")
+                report.row(f"{title}: processor time", found["cpu"], "s")
+                report.row(f"{title}: bytes", found["bytes"] / count, "bytes/entry")
+                report.row(f"{title}: files", found["files"], "files")
+                report.row(f"{title}: peak of memory", found["peak"], "MiB")
+
+
+if __name__ == "__main__":
+    _, _what, _directory, _count = sys.argv
+    _work = {"publish": publish, "follow": follow}[_what]
+    print(json.dumps(_work(Path(_directory), int(_count))))
