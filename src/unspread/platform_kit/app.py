@@ -23,6 +23,7 @@ from unspread.platform_kit.bank import Bank, rows_of
 from unspread.platform_kit.catalogue import SqliteCatalogue
 from unspread.platform_kit.enrolment import Membership, memberships
 from unspread.platform_kit.feedback import FeedbackSender
+from unspread.platform_kit.hooks.service import routes as hook_routes
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.metrics import Metrics
 from unspread.platform_kit.notices.service import routes as notice_routes
@@ -222,7 +223,8 @@ def create_app(settings: Settings) -> Starlette:
                 lock.close()
 
     app = Starlette(
-        routes=[*api.routes(kit), *review_routes(kit), *notice_routes(kit)], lifespan=lifespan
+        routes=[*api.routes(kit), *review_routes(kit), *notice_routes(kit), *hook_routes(kit)],
+        lifespan=lifespan,
     )
     app.state.kit = kit
     return app

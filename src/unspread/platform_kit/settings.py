@@ -15,6 +15,7 @@ import msgspec
 from unspread.errors import InputError
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Level
 from unspread.platform_kit.actions.settings import AnyDestination
+from unspread.platform_kit.hooks.settings import HmaSettings, MastodonSettings, TusdSettings
 from unspread.platform_kit.notices.settings import NoticeSettings
 from unspread.platform_kit.review.rules import ReviewSettings
 
@@ -196,6 +197,12 @@ class Settings(_Section, frozen=True):
     """People who look at what is held: docs/platform/review.md."""
     notices: NoticeSettings = NoticeSettings()
     """Signed requests for removal: docs/platform/notices.md."""
+    hma: HmaSettings = HmaSettings()
+    """Callers of Hasher-Matcher-Actioner: docs/platform/hma.md."""
+    tusd: TusdSettings | None = None
+    """Resumable uploads: docs/platform/tusd.md."""
+    mastodon: MastodonSettings | None = None
+    """New posts of a Mastodon server: docs/platform/mastodon.md."""
     webhook: Webhook | None = None
     """Where actions are delivered; without it they wait, and can be read by hand."""
 
