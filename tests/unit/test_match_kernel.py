@@ -1,0 +1,100 @@
+"""Which kernel answers, and that everything works where none could be compiled."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unspread.errors import InputError
+from unspread.match import Index, kernel_name
+from unspread.match.compiled_kernel import INSTRUCTION_SETS, CompiledKernel
+from unspread.match.layout import PERMUTATION
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_fastest_compiled_kernel_is_chosen_and_named():
+    assert kernel_name() == f"compiled ({INSTRUCTION_SETS[0]})"
+    rows = np.zeros((1, 4), dtype=np.uint64)
+    assert Index.build(np.arange(1), rows).info().kernel == kernel_name()
+    assert Index.build(np.arange(1), rows, kernel="numpy").info().kernel == "numpy"
+
+
+def test_a_kernel_that_is_not_there_is_refused():
+    rows = np.zeros((1, 4), dtype=np.uint64)
+    with pytest.raises(InputError, match="compiled or numpy"):
+        Index.build(np.arange(1), rows, kernel="fortran")
+    with pytest.raises(InputError, match="no kernel called"):
+        CompiledKernel("avx1024").permuted(rows)
+
+
+def test_the_permutation_never_changes():
+    """Files are written in this order: another one would need another version of the file."""
+    assert sorted(PERMUTATION.tolist()) == list(range(256))
+    assert PERMUTATION[:8].tolist() == FIRST_OF_THE_PERMUTATION
+
+
+FIRST_OF_THE_PERMUTATION = [241, 107, 254, 76, 58, 53, 249, 189]
+
+WITHOUT_KERNEL = """
+import sys
+sys.modules["unspread.match._kernel"] = None  # what a failed import leaves
+import numpy as np
+from unspread.errors import InputError
+from unspread.match import Index, kernel_name
+assert kernel_name() == "numpy"
+rows = np.random.default_rng(1).integers(0, 2**64, (5000, 4), dtype=np.uint64)
+index = Index.build(np.arange(5000), rows)
+assert index.within(rows[77]).ids.tolist() == [77]
+try:
+    Index.build(np.arange(5000), rows, kernel="compiled")
+except InputError:
+    print("ok")
+"""
+
+
+def test_without_the_extension_numpy_answers():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_KERNEL], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "ok\n"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("compiler", ["false", None], ids=["no compiler", "a compiler"])
+def test_the_package_is_built_from_source_with_and_without_a_compiler(tmp_path, compiler):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source / name)
+    shutil.copytree(
+        REPOSITORY / "src", source / "src", ignore=shutil.ignore_patterns("*.so", "*.egg-info")
+    )
+    environment = dict(os.environ)
+    if compiler:
+        environment |= {"CC": compiler, "CXX": compiler}
+    subprocess.run(
+        [
+            REPOSITORY / ".tools/bin/uv",
+            "build",
+            "--wheel",
+            "--quiet",
+            "--out-dir",
+            tmp_path,
+            source,
+        ],
+        env=environment,
+        check=True,
+        timeout=200,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any(name.endswith("match/index.py") for name in names)
+    assert any("match/_kernel." in name and name.endswith(".so") for name in names) == (
+        compiler is None
+    )
