@@ -25,7 +25,7 @@ from unspread.errors import (
     UnreadableMediaError,
     UnspreadError,
 )
-from unspread.model import VALUE_BYTES, Kind, Level, Media
+from unspread.model import VALUE_BYTES, Kind, Level, Media, Part
 from unspread.platform_kit.access import AccessError, KeyRecord, Scope
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.kit import Kit, ScanAnswer
@@ -53,9 +53,12 @@ class MatchText(msgspec.Struct, frozen=True):
     listing_id: int
     level: Level
     kind: Kind
+    part: Part
     distance_bits: int
     variant: str
     at_seconds: float | None
+    matched_frames: int
+    frames: int
     action: str
     shadow: bool
 
@@ -269,9 +272,12 @@ def match_text(kit: Kit, match: Match) -> MatchText:
         match.listing_id,
         match.level,
         match.kind,
+        match.part,
         match.distance_bits,
         match.variant,
         match.at_seconds,
+        match.matched_frames,
+        match.frames,
         response_to(match, settings),
         settings.shadow,
     )

@@ -72,7 +72,7 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
         bank=Bank({}),
         catalogue=SqliteCatalogue(store),
         scanner=Scanner(
-            confined_fingerprinter(pool, settings.min_quality),
+            confined_fingerprinter(pool, settings.min_quality, windows=settings.scan_windows),
             settings.scan_queue + settings.scan_workers,
         ),
         keys=keys,

@@ -2,7 +2,7 @@
 
 A row id carries all that a match must say without touching the database:
 
-    list number (7 bits) | level (3) | media (1) | listing id (40)
+    list number (7 bits) | level (3) | media (1) | is a window (1) | listing id (40)
 
 All fingerprints of a listing share it, so a listing leaves the bank without anybody knowing what
 its fingerprints were. One thread at a time changes the bank; any may ask it.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unspread.match import Index
-from unspread.model import Kind, Level, Listing, ListingId, Media
+from unspread.model import MIN_PDQ_QUALITY, Kind, Level, Listing, ListingId, Media, Part
 from unspread.platform_kit.digests import KEY_BYTES, DigestTable
 from unspread.platform_kit.policy import Match
 from unspread.platform_kit.settings import ListSettings
@@ -24,7 +24,8 @@ from unspread.platform_kit.settings import ListSettings
 _LEVELS: Final = tuple(Level)
 _MEDIA: Final = tuple(Media)
 _ID_BITS: Final = 40
-_MEDIA_SHIFT: Final = _ID_BITS
+_WINDOW_SHIFT: Final = _ID_BITS
+_MEDIA_SHIFT: Final = _WINDOW_SHIFT + 1
 _LEVEL_SHIFT: Final = _MEDIA_SHIFT + 1
 _LIST_SHIFT: Final = _LEVEL_SHIFT + 3
 _ID_MASK: Final = (1 << _ID_BITS) - 1
@@ -38,6 +39,9 @@ class Probe:
     value: bytes
     variant: str = "original"
     at_seconds: float | None = None
+    part: Part = Part.WHOLE
+    frame: int = 0
+    """Which frame of a video, 0.."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,12 @@ def rows_of(listings: Iterable[tuple[int, Listing]]) -> Rows:
         if not listing.is_active:
             continue
         row_id = _row_id(number, listing.level, listing.media, listing.listing_id)
-        for fingerprint in listing.fingerprints:
-            if fingerprint.kind is Kind.PDQ:
-                ids.append(row_id)
-                values.append(fingerprint.value)
-            else:
-                digests[fingerprint.kind].append((fingerprint.value, row_id))
+        for each in listing.fingerprints:
+            if each.kind is not Kind.PDQ:
+                digests[each.kind].append((each.value, row_id))
+            elif each.quality is None or each.quality >= MIN_PDQ_QUALITY:
+                ids.append(row_id | (each.part is Part.WINDOW) << _WINDOW_SHIFT)
+                values.append(each.value)
     words = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4).astype(np.uint64, copy=False)
     return Rows(np.array(ids, np.int64), words, digests)
 
@@ -82,7 +86,8 @@ def _row_id(number: int, level: Level, media: Media, listing_id: ListingId) -> i
 def _possible_row_ids(number: int, listing_id: ListingId) -> Iterator[int]:
     for level in _LEVELS:
         for media in _MEDIA:
-            yield _row_id(number, level, media, listing_id)
+            row_id = _row_id(number, level, media, listing_id)
+            yield from (row_id, row_id | 1 << _WINDOW_SHIFT)
 
 
 class Bank:
@@ -157,41 +162,62 @@ class Bank:
         radius_bits = max((each.radius_bits for each in lists.values() if each.enabled), default=-1)
         if radius_bits < 0:
             return ()
-        best: dict[tuple[int, int], Match] = {}
         pdqs = [probe for probe in probes if probe.kind is Kind.PDQ]
-        if len(pdqs) == 1:
-            row = np.frombuffer(pdqs[0].value, "<u8")
-            ids, distances = self._index.within(row, radius_bits)
-            found = [(pdqs[0], int(a), int(b)) for a, b in zip(ids, distances, strict=True)]
-        elif pdqs:
-            words = np.frombuffer(b"".join(probe.value for probe in pdqs), "<u8").reshape(-1, 4)
-            at, ids, distances = self._index.within_many(words, radius_bits)
-            found = [
-                (pdqs[int(p)], int(a), int(b)) for p, a, b in zip(at, ids, distances, strict=True)
-            ]
-        else:
-            found = []
+        found = self._near(pdqs, radius_bits) if pdqs else []
         for probe in probes:
             if probe.kind is not Kind.PDQ:
-                found.extend(
-                    (probe, row_id, 0) for row_id in self._digests[probe.kind].find(probe.value)
-                )
+                ids = self._digests[probe.kind].find(probe.value)
+                found.extend((probe, row_id, 0) for row_id in ids)
+        if not found:
+            return ()
+        frames = len({probe.frame for probe in pdqs})
+        hits: dict[tuple[int, int], list[tuple[tuple[bool, int, bool], Probe, int, int]]] = {}
         for probe, row_id, distance_bits in found:
-            match = self._match(probe, row_id, distance_bits)
-            settings = lists.get(match.list_name)
-            if (
-                settings is None
-                or not settings.enabled
-                or match.distance_bits > settings.radius_bits
-            ):
+            settings = lists.get(self._names[row_id >> _LIST_SHIFT])
+            if settings is None or not settings.enabled or distance_bits > settings.radius_bits:
                 continue
-            key = (match.list_number, match.listing_id)
-            before = best.get(key)
-            if before is None or _nearness(match) < _nearness(before):
-                best[key] = match
-        return tuple(sorted(best.values(), key=lambda match: (*_nearness(match), match.listing_id)))
+            is_window = probe.part is Part.WINDOW or bool(row_id >> _WINDOW_SHIFT & 1)
+            # The whole says more than a part, a digest more than a perceptual fingerprint.
+            rank = (is_window, distance_bits, probe.kind is Kind.PDQ)
+            key = (row_id >> _LIST_SHIFT, row_id & _ID_MASK)
+            hits.setdefault(key, []).append((rank, probe, row_id, distance_bits))
+        matches = []
+        for of_listing in hits.values():
+            rank, probe, row_id, distance_bits = min(of_listing, key=lambda hit: hit[0])
+            seen = {hit[1].frame for hit in of_listing if hit[1].kind is Kind.PDQ}
+            matches.append(
+                self._match(
+                    probe,
+                    row_id,
+                    distance_bits,
+                    is_window=rank[0],
+                    matched_frames=len(seen),
+                    frames=frames,
+                )
+            )
+        return tuple(sorted(matches, key=_nearness))
 
-    def _match(self, probe: Probe, row_id: int, distance_bits: int) -> Match:
+    def _near(self, pdqs: Sequence[Probe], radius_bits: int) -> list[tuple[Probe, int, int]]:
+        words = np.frombuffer(b"".join(probe.value for probe in pdqs), "<u8").reshape(-1, 4)
+        if len(pdqs) == 1:
+            ids, distances = self._index.within(words[0], radius_bits)
+            return [(pdqs[0], int(a), int(b)) for a, b in zip(ids, distances, strict=True)]
+        at, ids, distances = self._index.within_many(words, radius_bits)
+        return [
+            (pdqs[p], a, b)
+            for p, a, b in zip(at.tolist(), ids.tolist(), distances.tolist(), strict=True)
+        ]
+
+    def _match(
+        self,
+        probe: Probe,
+        row_id: int,
+        distance_bits: int,
+        *,
+        is_window: bool,
+        matched_frames: int,
+        frames: int,
+    ) -> Match:
         number = row_id >> _LIST_SHIFT
         return Match(
             self._names[number],
@@ -203,9 +229,17 @@ class Bank:
             distance_bits,
             probe.variant,
             probe.at_seconds,
+            Part.WINDOW if is_window else probe.part,
+            matched_frames,
+            frames,
         )
 
 
-def _nearness(match: Match) -> tuple[int, bool]:
-    # A digest says more than a perceptual fingerprint at the same distance.
-    return match.distance_bits, match.kind is Kind.PDQ
+def _nearness(match: Match) -> tuple[bool, int, bool, int, int]:
+    return (
+        match.part is Part.WINDOW,
+        match.distance_bits,
+        match.kind is Kind.PDQ,
+        match.list_number,
+        match.listing_id,
+    )

@@ -1,7 +1,7 @@
 """What is already hosted, by fingerprint, so that a new listing finds it at once.
 
-Everything a scan would ask the bank is kept (all turns of a picture, the frames of a video), so
-a listing that comes after the upload finds exactly what it would have refused before it.
+What a scan asks the bank is kept (all turns of a picture, the frames of a video; not windows), so
+a listing that comes after the upload finds what it would have refused before it.
 The rows stand in the database; the pdq words also in memory, 40 bytes for each, read from end to
 end by every search.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unspread.errors import InputError
-from unspread.model import Fingerprint, Kind, Media
+from unspread.model import Fingerprint, Kind, Media, Part
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.store import Finding, Store, time_text
 
@@ -31,7 +31,7 @@ _SCHEMA: Final = (
     """CREATE TABLE catalogue_rows (
         row INTEGER PRIMARY KEY AUTOINCREMENT,
         entry INTEGER NOT NULL REFERENCES catalogue (entry) ON DELETE CASCADE,
-        kind TEXT NOT NULL, value BLOB NOT NULL)""",
+        kind TEXT NOT NULL, value BLOB NOT NULL, frame INTEGER NOT NULL)""",
     "CREATE INDEX catalogue_rows_by_entry ON catalogue_rows (entry)",
     "CREATE INDEX catalogue_digests ON catalogue_rows (value) WHERE kind != 'pdq'",
 )
@@ -168,6 +168,7 @@ class SqliteCatalogue:
     def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
         """Keep the fingerprints of content, in the place of older ones; the entry's number."""
         old: list[int] = []
+        kept = kept_probes(probes)
 
         def work(connection: sqlite3.Connection) -> int:
             old.extend(_entries_of(connection, [reference]))
@@ -177,14 +178,14 @@ class SqliteCatalogue:
                 (reference, media, time_text(at)),
             ).lastrowid
             connection.executemany(
-                "INSERT INTO catalogue_rows (entry, kind, value) VALUES (?, ?, ?)",
-                [(entry, probe.kind, probe.value) for probe in probes],
+                "INSERT INTO catalogue_rows (entry, kind, value, frame) VALUES (?, ?, ?, ?)",
+                [(entry, each.kind, each.value, each.frame) for each in kept],
             )
             return int(entry or 0)
 
         entry = self._store.write(work)
         self._columns.remove(old)
-        self._columns.add(entry, _pdqs(probes))
+        self._columns.add(entry, _pdqs(kept))
         return entry
 
     def forget(self, references: Iterable[str]) -> None:
@@ -258,16 +259,26 @@ class SqliteCatalogue:
     def _probes(self, entry: int) -> tuple[Probe, ...]:
         rows = self._store.read(
             lambda c: c.execute(
-                "SELECT kind, value FROM catalogue_rows WHERE entry = ? ORDER BY row", (entry,)
+                "SELECT kind, value, frame FROM catalogue_rows WHERE entry = ? ORDER BY row",
+                (entry,),
             ).fetchall()
         )
-        return tuple(Probe(Kind(row["kind"]), row["value"]) for row in rows)
+        return tuple(Probe(Kind(row["kind"]), row["value"], frame=row["frame"]) for row in rows)
 
     def __len__(self) -> int:
         """Pieces of content."""
         return self._store.read(
             lambda c: int(c.execute("SELECT count(*) FROM catalogue").fetchone()[0])
         )
+
+
+def kept_probes(probes: Iterable[Probe]) -> list[Probe]:
+    """What the catalogue keeps: all but windows, of which a picture has a thousand.
+
+    A hosted picture that shows a listed one as a part is found by the listing's own windows
+    if it was cropped, and not if it is a collage.
+    """
+    return [probe for probe in probes if probe.part is not Part.WINDOW]
 
 
 def _pdqs(probes: Iterable[Probe]) -> list[bytes]:

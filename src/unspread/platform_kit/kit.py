@@ -29,6 +29,8 @@ from unspread.platform_kit.store import Finding, ListState, Origin, Store
 
 log = structlog.get_logger("unspread.platform")
 
+_PROBES_ON_LOOP = 32
+"""More are looked up beside the event loop."""
 _SEARCH_BATCH = 200
 _TAKE_BATCH = 10_000
 _TAKE_ON_LOOP = 100
@@ -146,7 +148,10 @@ class Kit:
     async def decide(self, scanned: Scanned, reference: str | None = None) -> ScanAnswer:
         """As `scan`, for media that is fingerprinted already."""
         version = self.bank.version
-        answer = self._answer(scanned)
+        if len(scanned.probes) > _PROBES_ON_LOOP:
+            answer = await asyncio.to_thread(self._answer, scanned)
+        else:
+            answer = self._answer(scanned)
         self.metrics.scans.labels(answer.decision).inc()
         if answer.decision == Decision.REFUSE:
             await self._count_blocked(answer)
@@ -173,7 +178,7 @@ class Kit:
     async def remember_scanned(self, scanned: Scanned, reference: str) -> int:
         """As `remember`, for media that is fingerprinted already."""
         await self._write_entry(scanned, reference)
-        matches = self.look_up(scanned.probes)
+        matches = await asyncio.to_thread(self.look_up, scanned.probes)
         await self._act_on_hosted(matches, reference)
         return len(matches)
 
@@ -244,7 +249,8 @@ class Kit:
         # A listing that came between the match and the entry was searched for before the entry
         # was there; one that comes later is searched for with it.
         if self.bank.version != version:
-            await self._act_on_hosted(self.look_up(scanned.probes), reference)
+            again = await asyncio.to_thread(self.look_up, scanned.probes)
+            await self._act_on_hosted(again, reference)
 
     async def _write_entry(self, scanned: Scanned, reference: str) -> None:
         self._turn += 1
@@ -299,39 +305,36 @@ class Kit:
         """After a start: match entries that a crash may have left between catalogue and bank."""
         covered = await asyncio.to_thread(self.store.counter, "covered")
         for entry in await asyncio.to_thread(lambda: list(self.catalogue.entries_after(covered))):
-            await self._act_on_hosted(self.look_up(entry.probes), entry.reference)
+            matches = await asyncio.to_thread(self.look_up, entry.probes)
+            await self._act_on_hosted(matches, entry.reference)
 
     async def _search(self, number: int, listing: Listing) -> int:
         settings = self.lists.get(self.names.get(number, ""))
         if settings is None or not listing.is_active:
             return 0
-        match = (
-            Match(
-                self.names[number],
-                number,
-                listing.listing_id,
-                listing.level,
-                listing.media,
-                listing.fingerprints[0].kind,
-                0,
-            )
-            if listing.fingerprints
-            else None
-        )
-        response = response_to(match, settings) if match else Response.IGNORE
-        if response is Response.IGNORE:
-            return await self._record(number, listing, [], response, Origin.CATALOGUE)
         wanted = [
             each
             for each in listing.fingerprints
             if each.quality is None or each.quality >= self.settings.min_quality
         ]
-        findings = await asyncio.to_thread(self.catalogue.search, wanted, settings.radius_bits)
-        findings = await self._without_allowed(findings)
-        if len(findings) > self.settings.quarantine_listings_with_matches:
+        found = await asyncio.to_thread(self.catalogue.search, wanted, settings.radius_bits)
+        found = await self._without_allowed(found)
+        by_response: dict[Response, list[Finding]] = {each: [] for each in Response}
+        only = {self.names[number]: settings}
+        for finding in found:
+            # The catalogue says which; how, and how much of it, the bank says as for an upload.
+            probes = await asyncio.to_thread(self.catalogue.probes_of, finding.reference)
+            for match in await asyncio.to_thread(self.look_up, probes, only):
+                if match.listing_id == listing.listing_id:
+                    by_response[response_to(match, settings)].append(finding)
+        refused, held = by_response[Response.REFUSE], by_response[Response.HOLD]
+        if len(refused) > self.settings.quarantine_listings_with_matches:
             log.warning("listing matches much of the catalogue", listing_id=listing.listing_id)
-            response = Response.HOLD
-        return await self._record(number, listing, findings, response, Origin.CATALOGUE)
+            refused, held = [], held + refused
+        if not refused and not held:
+            return await self._record(number, listing, [], Response.IGNORE, Origin.CATALOGUE)
+        queued = await self._record(number, listing, refused, Response.REFUSE, Origin.CATALOGUE)
+        return queued + await self._record(number, listing, held, Response.HOLD, Origin.CATALOGUE)
 
     async def _without_allowed(self, findings: list[Finding]) -> list[Finding]:
         allowing = {name: each for name, each in self.lists.items() if each.allow and each.enabled}
@@ -352,6 +355,8 @@ class Kit:
         response: Response,
         origin: Origin,
     ) -> int:
+        if not findings and response is not Response.IGNORE:
+            return 0
         name = self.names[number]
         rule = f"{name}: {listing.level} -> {response}"
         queued = await asyncio.to_thread(

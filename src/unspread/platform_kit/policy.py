@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from unspread.model import Kind, Level, ListingId, Media
+from unspread.fingerprint.video import MATCH_SHARE
+from unspread.model import Kind, Level, ListingId, Media, Part
 from unspread.platform_kit.settings import ListSettings, Response
 from unspread.platform_kit.store import ActionKind
 
@@ -34,6 +35,18 @@ class Match:
     """Which turn or trim of the upload matched."""
     at_seconds: float | None = None
     """Where in a video."""
+    part: Part = Part.WHOLE
+    """`window` if only a part of the upload, or of the listed picture, matched."""
+    matched_frames: int = 1
+    """Of a video that was scanned."""
+    frames: int = 1
+    """That were looked at."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it says only that a part is shared: a window, or few frames of a video."""
+        few = self.frames > 1 and self.matched_frames < MATCH_SHARE * self.frames
+        return self.kind is Kind.PDQ and (self.part is Part.WINDOW or few)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,8 @@ def response_to(match: Match, settings: ListSettings, *, flooded: bool = False) 
     if not settings.enabled or settings.shadow or settings.allow:
         return Response.IGNORE
     response = settings.actions.of(match.level)
+    if match.is_partial and _ORDER[settings.partial] < _ORDER[response]:
+        response = settings.partial
     return Response.HOLD if flooded and response is Response.REFUSE else response
 
 
@@ -86,7 +101,7 @@ def conclude(
         draw: uniform in [0, 1), for lists that look at a part of uploads only.
         flooded: (list number, listing id) that matched too often.
     """
-    best: tuple[tuple[int, int], Match, ListSettings] | None = None
+    best: tuple[tuple[int, bool, int], Match, ListSettings] | None = None
     allowed: Match | None = None
     for match in matches:
         settings = lists[match.list_name]
@@ -100,7 +115,7 @@ def conclude(
         response = response_to(
             match, settings, flooded=(match.list_number, match.listing_id) in flooded
         )
-        rank = (_ORDER[response], -match.distance_bits)
+        rank = (_ORDER[response], not match.is_partial, -match.distance_bits)
         if best is None or rank > best[0]:
             best = (rank, match, settings)
     if allowed is not None:
@@ -111,8 +126,9 @@ def conclude(
     rank, match, settings = best
     response = next(each for each, order in _ORDER.items() if order == rank[0])
     shadow = " (shadow)" if settings.shadow else ""
+    part = " on a part" if match.is_partial else ""
     rule = (
-        f"{match.list_name}{shadow}: {match.level} -> {response},"
+        f"{match.list_name}{shadow}: {match.level} -> {response}{part},"
         f" {match.distance_bits} of {settings.radius_bits} bits"
     )
     decision = _DECISIONS[response]

@@ -9,7 +9,7 @@ from typing import Final
 from unspread.errors import TransportError
 from unspread.fingerprint import MediaScan, scan_media
 from unspread.fingerprint.confined import Confined
-from unspread.model import Kind, Media
+from unspread.model import Kind, Media, Part
 from unspread.platform_kit.bank import Probe
 
 
@@ -78,37 +78,43 @@ VARIANTS: Final = (
 
 def scanned(scan: MediaScan, min_quality: int) -> Scanned:
     """A scan's probes that are worth looking up, and its digests."""
-    rows = [scan.probe_bytes[at : at + 32] for at in range(0, len(scan.probe_bytes), 32)]
     probes = []
-    for at, (row, quality, frame) in enumerate(
-        zip(rows, scan.qualities, scan.frame_of_probe, strict=True)
-    ):
+    for at, quality in enumerate(scan.qualities):
         if quality < min_quality:
             continue
-        variant = VARIANTS[at % len(VARIANTS)]
-        if scan.media is Media.IMAGE and at >= len(VARIANTS):
+        frame, part = scan.frame_of_probe[at], scan.part_of_probe[at]
+        variant = VARIANTS[at % len(VARIANTS)] if part is not Part.WINDOW else "window"
+        if part is Part.WHOLE and at >= len(VARIANTS):
             variant = "trimmed" if variant == "original" else f"trimmed_{variant}"
         seconds = scan.seconds_of_frame[frame] if scan.media is Media.VIDEO else None
-        probes.append(Probe(Kind.PDQ, row, variant, seconds))
+        value = scan.probe_bytes[32 * at : 32 * at + 32]
+        probes.append(Probe(Kind.PDQ, value, variant, seconds, part, frame))
     probes.extend(Probe(each.kind, each.value) for each in scan.digests)
-    quality = max(scan.qualities, default=0)
+    whole = [
+        quality
+        for quality, part in zip(scan.qualities, scan.part_of_probe, strict=True)
+        if part is not Part.WINDOW
+    ]
+    quality = max(whole, default=0)
     notes = scan.notes if quality >= min_quality else (*scan.notes, "low_quality")
     return Scanned(scan.media, tuple(probes), quality, notes)
 
 
-def confined_fingerprinter(pool: Confined, min_quality: int) -> Fingerprinter:
+def confined_fingerprinter(
+    pool: Confined, min_quality: int, *, windows: bool = True
+) -> Fingerprinter:
     """Fingerprints made in the confined worker processes of a pool."""
 
     async def fingerprint(media: bytes | Path) -> Scanned:
-        return scanned(await pool.scan_async(media), min_quality)
+        return scanned(await pool.scan_async(media, windows=windows), min_quality)
 
     return fingerprint
 
 
-def thread_fingerprinter(min_quality: int) -> Fingerprinter:
+def thread_fingerprinter(min_quality: int, *, windows: bool = False) -> Fingerprinter:
     """Fingerprints made in a thread of this process: for tests alone."""
 
     async def fingerprint(media: bytes | Path) -> Scanned:
-        return scanned(await asyncio.to_thread(scan_media, media), min_quality)
+        return scanned(await asyncio.to_thread(scan_media, media, windows=windows), min_quality)
 
     return fingerprint

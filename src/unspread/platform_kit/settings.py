@@ -111,6 +111,8 @@ class ListSettings(_Section, frozen=True):
     """What a match leads to."""
     level: Level = Level.UNVERIFIED
     """How far entries count as corroborated that come without votes; not for feeds, which say."""
+    partial: Response = Response.HOLD
+    """The most that a match on a part leads to: a window of a picture, few frames of a video."""
     stale_after_seconds: Seconds = 900.0
     """Alarm when nothing trusted came for so long. The list keeps matching."""
     poll_seconds: Seconds = 10.0
@@ -156,6 +158,9 @@ class Settings(_Section, frozen=True):
     """Uploads that may wait for a worker; more are answered 503 with Retry-After."""
     scan_timeout_seconds: Seconds = 60.0
     """A file that takes longer counts as unreadable."""
+    scan_windows: bool = True
+    """Look at windows of pictures too, which finds crops, screenshots and collages for about
+    60 ms of processor time each."""
     requests_per_minute: Positive = 60_000
     """Per key; more are answered 429."""
     min_quality: Annotated[int, msgspec.Meta(ge=0, le=100)] = MIN_PDQ_QUALITY

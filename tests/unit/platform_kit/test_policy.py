@@ -1,8 +1,10 @@
 """What a match leads to."""
 
+from dataclasses import replace
+
 import pytest
 
-from unspread.model import Kind, Level, ListingId, Media
+from unspread.model import Kind, Level, ListingId, Media, Part
 from unspread.platform_kit.policy import Match, conclude, response_to
 from unspread.platform_kit.settings import LevelResponses, ListSettings, Response, Source
 
@@ -57,6 +59,27 @@ def test_a_listing_that_floods_holds_and_no_longer_refuses():
         [match("refuses")], LISTS, draw=0.0, flooded=frozenset({(match("refuses").list_number, 1)})
     )
     assert conclusion.decision == "hold"
+
+
+@pytest.mark.parametrize(
+    ("values", "decision"),
+    [
+        pytest.param({"part": Part.WINDOW}, "hold", id="only a window matches"),
+        pytest.param({"matched_frames": 1, "frames": 6}, "hold", id="one frame of six"),
+        pytest.param({"matched_frames": 2, "frames": 10}, "refuse", id="a fifth of the frames"),
+        pytest.param({"matched_frames": 1, "frames": 1}, "refuse", id="a picture"),
+        pytest.param({"kind": Kind.SHA256, "frames": 9}, "refuse", id="the very file"),
+    ],
+)
+def test_a_part_alone_is_for_a_person_to_look_at(values, decision):
+    partial = replace(match("refuses"), **values)
+    assert conclude([partial], LISTS, draw=0.0).decision == decision
+
+
+def test_a_match_of_the_whole_is_named_before_a_nearer_one_of_a_part():
+    window = replace(match("feed", distance_bits=1), part=Part.WINDOW)
+    conclusion = conclude([window, match("feed", distance_bits=9)], LISTS, draw=0.0)
+    assert conclusion.match.distance_bits == 9
 
 
 def test_the_nearest_of_the_deciding_matches_is_named_with_its_rule():
