@@ -197,16 +197,17 @@ def _sole_use_of(data: Path) -> Iterator[None]:
 
 @contextmanager
 def _stop_signals() -> Iterator[None]:
-    """Let SIGTERM stop us as Ctrl-C does."""
+    """Let SIGTERM stop us as Ctrl-C does, and Ctrl-C also where a shell started us to ignore it."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _refuse_port_in_use(port: int) -> None:
