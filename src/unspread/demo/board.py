@@ -26,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unspread.errors import TransportError, TrustError
+from unspread.fingerprint.decode import HEAD_BYTES, sniff
 
 MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
 MAX_CAPTION_CHARACTERS: Final = 200
@@ -212,7 +213,9 @@ def create_app(
         answer = await scan(content, post_id)
         if not answer.accepted:
             return _answered(request, board_page, answer.status, answer.message, answer.body)
-        await asyncio.to_thread(posts.add, post_id, caption, sniffed(content), content)
+        await asyncio.to_thread(
+            posts.add, post_id, caption, sniff(content[:HEAD_BYTES]).media_type, content
+        )
         if _wants_json(request):
             return JSONResponse({"post": post_id}, 201)
         return Response(status_code=303, headers={"location": "/"})
@@ -260,27 +263,6 @@ class _SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-_SIGNATURES: Final = (
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"GIF8", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftyphei", "image/heic"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1aE\xdf\xa3", "video/webm"),
-    (0, b"BM", "image/bmp"),
-)
-
-
-def sniffed(content: bytes) -> str:
-    """The media type of the bytes, or one that no browser renders."""
-    for offset, magic, media_type in _SIGNATURES:
-        if content.startswith(magic, offset):
-            return media_type
-    return "application/octet-stream"
 
 
 def _wants_json(request: Request) -> bool:

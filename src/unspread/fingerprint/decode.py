@@ -54,6 +54,13 @@ class Format(StrEnum):
         """Whether it is read frame by frame."""
         return self in {Format.MP4, Format.MATROSKA}
 
+    @property
+    def media_type(self) -> str:
+        """For a `Content-Type` header."""
+        if self is Format.MATROSKA:
+            return "video/webm"
+        return f"{'video' if self.is_video else 'image'}/{self}"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

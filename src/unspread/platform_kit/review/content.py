@@ -7,20 +7,13 @@ from typing import Final, Protocol
 import httpx
 
 from unspread.crypto import sha256
-from unspread.errors import StateError
+from unspread.errors import StateError, UnreadableMediaError
+from unspread.fingerprint.decode import HEAD_BYTES, Format, sniff
 from unspread.platform_kit.review.rules import ReviewSettings
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 
-_SIGNATURES: Final = (
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"GIF8", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1aE\xdf\xa3", "video/webm"),
-)
+_SHOWN_BY_BROWSERS: Final = frozenset(Format) - {Format.BMP, Format.HEIC, Format.TIFF}
 
 
 class NoContentError(StateError):
@@ -130,7 +123,10 @@ def media_type(content: bytes) -> str:
     Raises:
         NoContentError: if it is nothing of the kind.
     """
-    for offset, magic, name in _SIGNATURES:
-        if content.startswith(magic, offset):
-            return name
-    raise NoContentError("no browser shows this kind of file")
+    try:
+        kind = sniff(content[:HEAD_BYTES])
+    except UnreadableMediaError as error:
+        raise NoContentError(str(error)) from None
+    if kind not in _SHOWN_BY_BROWSERS:
+        raise NoContentError("no browser shows this kind of file")
+    return kind.media_type
