@@ -225,11 +225,14 @@ class FeedbackText(_Message, frozen=True, omit_defaults=True):
     """One piece of feedback from a platform; `id` makes sending it again harmless."""
 
     id: str
-    listing_id: int
+    listing_id: int | str
+    """The listing, or the opaque handle that a hosted lookup gave."""
     kind: str
     at: datetime
     count: int = 1
     reason: Reason | None = None
+    oldest_on: date | None = None
+    """With `found`: the day on which the oldest copy was posted."""
 
 
 class FeedbackRequest(_Message, frozen=True):

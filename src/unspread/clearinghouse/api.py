@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -22,16 +22,21 @@ from unspread.case_protocol import (
     FeedbackRequest,
     WithdrawalRequest,
     decode,
+    from_b64,
     to_b64,
 )
 from unspread.clearinghouse import pages_bridge
+from unspread.clearinghouse.database import Connection
 from unspread.clearinghouse.django_mount import BodyTooLargeError, read_body
 from unspread.clearinghouse.gate import ChallengeError, ProofError, TooManyError
 from unspread.clearinghouse.partners import (
     NotSignedError,
+    Partner,
     PartnerStateError,
     SignedMessage,
     UnknownPartnerError,
+    sealing_key_from,
+    signing_key_from,
 )
 from unspread.clearinghouse.service import Service, Subscribers
 from unspread.clearinghouse.store import (
@@ -39,8 +44,10 @@ from unspread.clearinghouse.store import (
     UnknownCaseError,
     UnknownListingError,
 )
+from unspread.clearinghouse.tokens import ASSERTION_TYPE, TOKEN_SECONDS
 from unspread.clearinghouse.writer import BusyError
 from unspread.errors import InputError, StateError, TransportError, TrustError, UnspreadError
+from unspread.model import Fingerprint, Kind
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -207,10 +214,7 @@ class _Partners:
 
     async def enroll(self, request: Request) -> Response:
         body = await read_body(request, 16_384)
-        try:
-            message = msgspec.json.decode(body, type=EnrollRequest)
-        except msgspec.DecodeError as error:
-            raise InputError(str(error)) from None
+        message = _decode(body, EnrollRequest)
         service = self._service
         known = await service.enroll(message.invitation, message.signing_key, message.sealing_key)
         answer = {
@@ -223,6 +227,14 @@ class _Partners:
             "push": f"{service.settings.url}/feed/push",
         }
         return _json(msgspec.json.encode(answer), 201)
+
+    async def rotate(self, request: Request) -> Response:
+        partner_id, body = await self._signed(request, "feed", 16_384)
+        message = _decode(body, RotateRequest)
+        signing = signing_key_from(message.signing_key) if message.signing_key else b""
+        sealing = sealing_key_from(message.sealing_key) if message.sealing_key else b""
+        await self._service.rotate(partner_id, signing, sealing)
+        return _json(b"{}")
 
     async def push(self, _request: Request) -> Response:
         """The log's size as server-sent events, whenever it grows. Nothing else is said here."""
@@ -248,9 +260,111 @@ class _Partners:
             subscribers.count -= 1
 
 
+class _Lookup:
+    """Handlers of platforms that ask instead of holding the list."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def token(self, request: Request) -> Response:
+        """RFC 6749's token endpoint: client credentials, private_key_jwt, DPoP."""
+        raw = await read_body(request, 16_384)
+        try:
+            fields = parse_qs(raw.decode("ascii"), max_num_fields=8, strict_parsing=True)
+        except ValueError:
+            raise InputError("the form is malformed") from None
+        given = {name: values[0] for name, values in fields.items()}
+        if (given.get("grant_type"), given.get("client_assertion_type")) != (
+            "client_credentials",
+            ASSERTION_TYPE,
+        ):
+            raise InputError("ask with grant_type=client_credentials and a client assertion")
+        assertion = given.get("client_assertion", "")
+        claimed = self._service.tokens.claimed_partner_id(assertion)
+        try:
+            known = await self._service.partner(claimed)
+        except UnknownPartnerError:
+            raise NotSignedError("this partner is not known here") from None
+        token, scopes = self._service.tokens.issue(
+            assertion,
+            known,
+            frozenset(given.get("scope", "").split()),
+            request.headers.get("dpop", ""),
+            target_uri(self._service, request),
+        )
+        answer = {
+            "access_token": token,
+            "token_type": "DPoP",
+            "expires_in": TOKEN_SECONDS,
+            "scope": " ".join(sorted(scopes)),
+        }
+        return _json(msgspec.json.encode(answer))
+
+    async def _caller(self, request: Request, body: bytes, scope: str) -> Partner:
+        """The active partner that asks, by token or by signature."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        url = target_uri(self._service, request)
+        if kind.lower() != "dpop":
+            message = SignedMessage(request.method, url, request.headers)
+            return await self._service.signed_by_partner(message, body, scope)
+        proof = request.headers.get("dpop", "")
+        granted = self._service.tokens.check(token, proof, request.method, url)
+        known = await self._service.partner(granted.partner_id)
+        # Suspension counts at once, not when the token ends.
+        if known.state != "active" or scope not in granted.scopes & known.scopes:
+            raise NotSignedError("this partner may not do that")
+        return known
+
+    async def look_up(self, request: Request) -> Response:
+        body = await read_body(request, 64 * 1024)
+        known = await self._caller(request, body, "lookup")
+        questions = [each.fingerprint() for each in _decode(body, LookupRequest).queries]
+        found = await self._service.look_up(known, questions)
+        results = [
+            {"match": False}
+            if each is None
+            else {
+                "match": True,
+                "level": each.level,
+                "handle": to_b64(self._service.handles.seal(each.listing_id)),
+            }
+            for each in found
+        ]
+        return _json(msgspec.json.encode({"results": results}))
+
+    async def blind_key(self, _request: Request) -> Response:
+        service = self._service
+
+        def ask(connection: Connection) -> int:
+            service.bank.refresh(connection)
+            return service.bank.bits()
+
+        answer = {
+            "suite": "ristretto255-SHA512",
+            "public_key": to_b64(service.evaluator.public_key),
+            "bits": await service.readers.ask(ask),
+        }
+        return _json(msgspec.json.encode(answer))
+
+    async def look_up_blind(self, request: Request) -> Response:
+        body = await read_body(request, 16_384)
+        known = await self._caller(request, body, "blind")
+        message = _decode(body, BlindRequest)
+        elements = [from_b64(each, 32, "elements") for each in message.elements]
+        evaluated, proof, buckets = await self._service.look_up_blind(
+            known, elements, message.buckets, message.bits
+        )
+        answer = {
+            "evaluated": [to_b64(each) for each in evaluated],
+            "proof": to_b64(proof),
+            "buckets": [to_b64(each) for each in buckets],
+        }
+        return _json(msgspec.json.encode(answer))
+
+
 def routes(service: Service) -> list[BaseRoute]:
     """Every route of the protocol."""
-    people, partners = _People(service), _Partners(service)
+    people, partners, lookup = _People(service), _Partners(service), _Lookup(service)
     limited = people.limited
     return [
         Route("/v1/about", answering(people.about), methods=["GET"]),
@@ -263,8 +377,72 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/v1/feedback", answering(partners.feedback), methods=["POST"]),
         Route("/v1/acknowledge", answering(partners.acknowledge), methods=["POST"]),
         Route("/v1/partners/enroll", limited(1, partners.enroll), methods=["POST"]),
+        Route("/v1/partners/rotate", answering(partners.rotate), methods=["POST"]),
+        Route("/v1/token", limited(0.1, lookup.token), methods=["POST"]),
+        Route("/v1/lookup", answering(lookup.look_up), methods=["POST"]),
+        Route("/v1/lookup/key", answering(lookup.blind_key), methods=["GET"]),
+        Route("/v1/lookup/blind", answering(lookup.look_up_blind), methods=["POST"]),
         Route("/feed/push", answering(partners.push), methods=["GET"]),
     ]
+
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def _decode(body: bytes, kind: type[_S]) -> _S:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise InputError(str(error)) from None
+
+
+class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /v1/partners/rotate`: one new key or both."""
+
+    signing_key: str = ""
+    sealing_key: str = ""
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One fingerprint to look up: exactly one of the three, in hex."""
+
+    pdq: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint that is asked for.
+
+        Raises:
+            InputError: if there is not exactly one.
+        """
+        given = [
+            (kind, text)
+            for kind, text in (
+                (Kind.PDQ, self.pdq),
+                (Kind.SHA256, self.sha256),
+                (Kind.MD5, self.md5),
+            )
+            if text is not None
+        ]
+        if len(given) != 1:
+            raise InputError("a question has one of pdq, sha256, md5")
+        kind, text = given[0]
+        return Fingerprint.from_text(f"{kind}:{text}", quality=100 if kind is Kind.PDQ else None)
+
+
+class LookupRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /v1/lookup`."""
+
+    queries: list[Question]
+
+
+class BlindRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /v1/lookup/blind`: a blinded element and a bucket's first bits for each question."""
+
+    elements: list[str]
+    buckets: list[int]
+    bits: int
 
 
 class EnrollRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

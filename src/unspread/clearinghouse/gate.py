@@ -76,12 +76,20 @@ class RateBuckets:
         Raises:
             TooManyError: if it is empty.
         """
+        self.take_for(network_of(address), cost)
+
+    def take_for(self, who: bytes, cost: float = 1) -> None:
+        """Take from the bucket of anything that is known by a name: a network, a partner.
+
+        Raises:
+            TooManyError: if it is empty.
+        """
         now = self._clock()
         if int(now // 86_400) != self._day:
             self._day = int(now // 86_400)
             self._key = self._random(32)
             self._buckets.clear()
-        name = hmac.digest(self._key, network_of(address), "sha256")
+        name = hmac.digest(self._key, who, "sha256")
         level, at = self._buckets.pop(name, (self._burst, now))
         level = min(self._burst, level + (now - at) * self._per_second)
         if level < cost:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unspread.clearinghouse.settings import Settings
-from unspread.crypto import SigningKey
+from unspread.crypto import HandleKey, SigningKey
 from unspread.errors import StateError
 
 
@@ -87,6 +87,12 @@ def exchange_key(settings: Settings) -> bytes:
     """Keys the digests by which a value's listings are found; 32 bytes."""
     content = _once(settings.keys / "exchange.key", lambda: secrets.token_hex(32).encode())
     return bytes.fromhex(content.decode())
+
+
+def handle_key(settings: Settings) -> HandleKey:
+    """Makes the opaque handles of lookups."""
+    content = _once(settings.keys / "handles.key", lambda: secrets.token_hex(32).encode())
+    return HandleKey(bytes.fromhex(content.decode()))
 
 
 def oprf_key(settings: Settings) -> bytes:

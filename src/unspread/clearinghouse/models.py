@@ -57,6 +57,7 @@ class Item(models.Model):
         indexes = (
             models.Index(fields=["state", "level"], name="item_by_state"),
             models.Index(fields=["changed_at", "revision"], name="item_by_change"),
+            models.Index(fields=["revision"], name="item_by_revision"),
         )
 
 

@@ -246,21 +246,58 @@ def resume(tx: Transaction, partner_id: str, *, by: str) -> None:
     record(tx, by, "partner.resume", partner_id)
 
 
-def check_public_keys(signing_key: str, sealing_key: str) -> tuple[bytes, bytes]:
-    """An Ed25519 key and an `OpeningKey.public` from base64url.
+def rotate(tx: Transaction, partner_id: str, signing_key: bytes, sealing_key: bytes) -> None:
+    """Take an active partner's next signing key, or its new sealing key; empty: as before.
+
+    Both signing keys serve until the next one is first used; then the old one is forgotten.
+    """
+    if signing_key:
+        tx.connection.run(
+            "UPDATE partner SET next_signing_key = ? WHERE partner_id = ?", signing_key, partner_id
+        )
+    if sealing_key:
+        tx.connection.run(
+            "UPDATE partner SET sealing_key = ? WHERE partner_id = ?", sealing_key, partner_id
+        )
+    known = partner(tx.connection, partner_id)
+    record(tx, partner_id, "partner.rotate", partner_id, keys_words(known))
+
+
+def promote(tx: Transaction, partner_id: str) -> None:
+    """The next signing key was used: from now on it is the only one."""
+    tx.connection.run(
+        "UPDATE partner SET signing_key = next_signing_key, next_signing_key = ?"
+        " WHERE partner_id = ? AND next_signing_key <> ?",
+        b"",
+        partner_id,
+        b"",
+    )
+
+
+def signing_key_from(text: str) -> bytes:
+    """An Ed25519 public key from base64url.
 
     Raises:
-        InputError: if one is malformed.
+        InputError: if it is malformed.
     """
-    signing = from_b64(signing_key, 32, "signing_key")
-    # Of every 4 characters 3 bytes: both kinds of sealing key have one length each.
-    sealing = from_b64(sealing_key, len(sealing_key) * 3 // 4, "sealing_key")
-    seal_to(sealing, b"", b"unspread/v1/enroll")
+    key = from_b64(text, 32, "signing_key")
     try:
-        Ed25519PublicKey.from_public_bytes(signing)
+        Ed25519PublicKey.from_public_bytes(key)
     except ValueError:
         raise InputError("signing_key is not an Ed25519 public key") from None
-    return signing, sealing
+    return key
+
+
+def sealing_key_from(text: str) -> bytes:
+    """An `OpeningKey.public` from base64url.
+
+    Raises:
+        InputError: if it is malformed.
+    """
+    key = from_b64(text, len(text) * 3 // 4, "sealing_key")
+    # Sealing something is the surest test of a key to seal to.
+    seal_to(key, b"", b"unspread/v1/enroll")
+    return key
 
 
 class _Keys(HTTPSignatureKeyResolver):
@@ -303,8 +340,9 @@ def verify_signed(
     *,
     scope: str,
     spend: Callable[[str], bool],
-) -> None:
-    """Return if an active partner with `scope` signed this request, freshly and for the first time.
+) -> bool:
+    """Check that an active partner with `scope` signed this request, freshly and for the first
+    time; whether it used its next key.
 
     Raises:
         NotSignedError: otherwise.
@@ -330,5 +368,5 @@ def verify_signed(
         nonce = result.nonce
         if not nonce or not spend(f"{known.partner_id} {nonce}"):
             raise NotSignedError("a signature serves once and needs a nonce")
-        return
+        return key == known.next_signing_key
     raise NotSignedError("the signature does not hold for this request")

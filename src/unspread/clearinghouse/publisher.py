@@ -86,7 +86,7 @@ class Publisher:
         self._erased = erased
         self._wake = threading.Event()
         self._stop = False
-        self._fed: set[str] | None = None
+        self._fed: dict[str, bytes] | None = None
         self.failing_since: float | None = None
         self.last_success: float = 0.0
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
@@ -122,21 +122,23 @@ class Publisher:
         feed_partners = [
             FeedPartner(each.partner_id, each.sealing_key) for each in self._source.partners()
         ]
-        self._end_feeds_but({each.partner_id for each in feed_partners})
+        self._end_feeds_but({each.partner_id: each.public_key for each in feed_partners})
         self._writer.publish(size, feed_partners, now, erased=erased)
         if erased:
             self._erased(erased)
         return self._writer.size
 
-    def _end_feeds_but(self, fed: set[str]) -> None:
-        """Delete the feeds of all that are not (or no longer) to be fed."""
+    def _end_feeds_but(self, fed: dict[str, bytes]) -> None:
+        """Delete the feeds of all that are not (or no longer) to be fed, or have a new key."""
         if fed == self._fed:
             return
-        present = {path.split("/", 2)[1] for path in self._blobs.paths("feed/")}
-        for partner_id in present - fed:
+        before = self._fed or {}
+        ended = {path.split("/", 2)[1] for path in self._blobs.paths("feed/")} - set(fed)
+        ended |= {each for each, key in fed.items() if before.get(each, key) != key}
+        for partner_id in ended:
             for path in list(self._blobs.paths(f"feed/{partner_id}/")):
                 self._blobs.delete(path)
-        if present - fed:
+        if ended:
             # The writer remembers what it wrote for whom: a feed that returns starts afresh.
             self._writer = self._make_writer()
         self._fed = fed

@@ -56,20 +56,32 @@ from unspread.clearinghouse.gate import (
     RateBuckets,
 )
 from unspread.clearinghouse.housekeeping import Housekeeper
+from unspread.clearinghouse.lookup import Bank, Found, listing_of_handle
 from unspread.clearinghouse.publisher import DatabaseEntries, Publisher
-from unspread.clearinghouse.rules import MalformedCaseError, assess
+from unspread.clearinghouse.rules import MalformedCaseError, assess, to_day
 from unspread.clearinghouse.settings import Settings
+from unspread.clearinghouse.tokens import Tokens
 from unspread.clearinghouse.writer import Writer
-from unspread.crypto import SALT_BYTES, SignatureError, case_request_message, withdrawal_message
+from unspread.crypto import (
+    SALT_BYTES,
+    HandleKey,
+    SignatureError,
+    case_request_message,
+    withdrawal_message,
+)
 from unspread.errors import InputError, UnspreadError
+from unspread.exchange.blind_lookup import HANDLE_BYTES, Evaluator
 from unspread.feed.blobs import DirectoryBlobs
 from unspread.feed.writer import FeedWriter
-from unspread.model import Feedback, FeedbackKind, ListingId, State
+from unspread.model import Feedback, FeedbackKind, Fingerprint, ListingId, State
 
 T = TypeVar("T")
 
 MAX_MERGE_SECONDS: Final = 60
 READ_THREADS: Final = 3
+MAX_LOOKUPS_AT_ONCE: Final = 100
+MAX_BLIND_AT_ONCE: Final = 16
+BLIND_COST: Final = 10
 LARGE_CASE: Final = 200
 """Fingerprints."""
 MAX_FEEDBACK_AT_ONCE: Final = 500
@@ -81,7 +93,7 @@ def utc_text(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _feedback(message: FeedbackText) -> Feedback:
+def _feedback(message: FeedbackText, handles: HandleKey) -> Feedback:
     if not 1 <= len(message.id) <= MAX_FEEDBACK_ID:
         raise InputError(f"the id of a piece of feedback has 1 to {MAX_FEEDBACK_ID} characters")
     if message.at.tzinfo is None:
@@ -90,7 +102,10 @@ def _feedback(message: FeedbackText) -> Feedback:
         kind = FeedbackKind(message.kind)
     except ValueError:
         raise InputError(f"feedback is one of {', '.join(FeedbackKind)}") from None
-    return Feedback(ListingId(message.listing_id), kind, message.at, message.count, message.reason)
+    listing_id = message.listing_id
+    if isinstance(listing_id, str):
+        listing_id = listing_of_handle(handles, from_b64(listing_id, HANDLE_BYTES, "listing_id"))
+    return Feedback(ListingId(listing_id), kind, message.at, message.count, message.reason)
 
 
 class _Readers:
@@ -184,6 +199,22 @@ class Service:
         )
         self.readers = _Readers(settings)
         self.subscribers = Subscribers()
+        self.tokens = Tokens(clock, self.nonces.spend)
+        self.handles = key_files.handle_key(settings)
+        self.evaluator = Evaluator(key_files.oprf_key(settings))
+        self.bank = Bank(self.evaluator)
+        self._lookup_questions = RateBuckets(
+            per_minute=settings.lookups_per_minute,
+            burst=10 * settings.lookups_per_minute,
+            clock=clock,
+            random=os.urandom,
+        )
+        self._lookup_matches = RateBuckets(
+            per_minute=settings.lookup_matches_per_day / 1440,
+            burst=settings.lookup_matches_per_day,
+            clock=clock,
+            random=os.urandom,
+        )
         self._well_known = well_known.load(settings.data)
         self._languages = pages_bridge.languages(settings.languages)
         self._writing_since = 0
@@ -448,15 +479,20 @@ class Service:
             known = await self.readers.ask(lambda connection: partners.partner(connection, claimed))
         except partners.UnknownPartnerError:
             raise partners.NotSignedError("this partner is not known here") from None
-        partners.verify_signed(message, body, known, scope=scope, spend=self.nonces.spend)
+        used_next = partners.verify_signed(
+            message, body, known, scope=scope, spend=self.nonces.spend
+        )
+        if used_next:
+            await self.write(lambda tx: partners.promote(tx, claimed))
         return known
 
     async def take_feedback(self, partner_id: str, message: FeedbackRequest) -> int:
         """Take a partner's feedback; how many pieces were new."""
         if len(message.feedback) > MAX_FEEDBACK_AT_ONCE:
             raise InputError(f"at most {MAX_FEEDBACK_AT_ONCE} pieces of feedback at a time")
-        pairs = [(each.id, _feedback(each)) for each in message.feedback]
-        return await self.write(lambda tx: store.take_feedback(tx, partner_id, pairs))
+        oldest = {each.id: to_day(each.oldest_on) for each in message.feedback if each.oldest_on}
+        pairs = [(each.id, _feedback(each, self.handles)) for each in message.feedback]
+        return await self.write(lambda tx: store.take_feedback(tx, partner_id, pairs, oldest))
 
     async def acknowledge(self, partner_id: str, message: AcknowledgeRequest) -> None:
         """Take a partner's word that it applied the log up to a size."""
@@ -470,7 +506,74 @@ class Service:
 
     async def enroll(self, invitation: str, signing: str, sealing: str) -> partners.Partner:
         """Take a partner's public keys against an invitation."""
-        signing_key, sealing_key = partners.check_public_keys(signing, sealing)
+        signing_key = partners.signing_key_from(signing)
+        sealing_key = partners.sealing_key_from(sealing)
         return await self.write(
             lambda tx: partners.enroll(tx, invitation, signing_key, sealing_key)
         )
+
+    # --- lookup
+
+    async def look_up(
+        self, known: partners.Partner, questions: Sequence[Fingerprint]
+    ) -> list[Found | None]:
+        """What each fingerprint matches; nothing of the question is kept but how many there were.
+
+        Raises:
+            TooManyError: if the partner's quota is used up.
+        """
+        if not 1 <= len(questions) <= MAX_LOOKUPS_AT_ONCE:
+            raise InputError(f"1 to {MAX_LOOKUPS_AT_ONCE} questions at a time")
+        who = known.partner_id.encode()
+        self._lookup_questions.take_for(who, len(questions))
+
+        def ask(connection: Connection) -> list[Found | None]:
+            self.bank.refresh(connection)
+            return [self.bank.find(each) for each in questions]
+
+        found = await self.readers.ask(ask)
+        matched = sum(each is not None for each in found)
+        if matched:
+            self._lookup_matches.take_for(who, matched)
+        self._count_lookups(len(questions), matched)
+        return found
+
+    async def look_up_blind(
+        self, known: partners.Partner, elements: Sequence[bytes], prefixes: Sequence[int], bits: int
+    ) -> tuple[list[bytes], bytes, list[bytes]]:
+        """Evaluated elements, the proof, and the bucket of each."""
+        if not 1 <= len(elements) <= MAX_BLIND_AT_ONCE or len(elements) != len(prefixes):
+            raise InputError(f"1 to {MAX_BLIND_AT_ONCE} questions at a time, each with its bucket")
+        # Whether something matched is not known here: every question counts as if it did.
+        who = known.partner_id.encode()
+        self._lookup_questions.take_for(who, BLIND_COST * len(elements))
+
+        def ask(connection: Connection) -> tuple[list[bytes], bytes, list[bytes]]:
+            self.bank.refresh(connection)
+            self.bank.prepare_blind()
+            buckets = [self.bank.bucket(each, bits, self.handles) for each in prefixes]
+            return (*self.evaluator.blind_evaluate(elements), buckets)
+
+        answer = await self.readers.ask(ask)
+        self._count_lookups(len(elements), 0)
+        return answer
+
+    def _count_lookups(self, questions: int, matched: int) -> None:
+        def count(tx: store.Transaction) -> None:
+            tx.count("lookups", questions)
+            if matched:
+                tx.count("lookups.matched", matched)
+
+        self.writer.submit(count)
+
+    async def partner(self, partner_id: str) -> partners.Partner:
+        """A partner's record.
+
+        Raises:
+            UnknownPartnerError: if there is none.
+        """
+        return await self.readers.ask(lambda connection: partners.partner(connection, partner_id))
+
+    async def rotate(self, partner_id: str, signing_key: bytes, sealing_key: bytes) -> None:
+        """Take a partner's new keys, which its present key signed for."""
+        await self.write(lambda tx: partners.rotate(tx, partner_id, signing_key, sealing_key))

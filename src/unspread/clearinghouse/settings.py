@@ -58,6 +58,12 @@ class Settings:
     submissions_per_minute_per_network: float = 20.0
     """Of one /24 or /48, in the long run; bursts of ten times that. In training, 60 times more."""
 
+    lookups_per_minute: float = 3000.0
+    """Of one partner, in questions; bursts of ten times that."""
+
+    lookup_matches_per_day: float = 2000.0
+    """Of one partner: more matches than a small platform meets are a harvest."""
+
     max_waiting_writes: int = 4000
     """With more writes in the queue than this, answers are 503 at once."""
 

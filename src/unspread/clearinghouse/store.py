@@ -6,9 +6,10 @@ the log, in that order, and what stands in the log is committed.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 from unspread import crypto
@@ -534,10 +535,12 @@ def take_feedback(
     tx: Transaction,
     partner_id: str,
     feedback: Sequence[tuple[str, Feedback]],
+    oldest_days: Mapping[str, int] = MappingProxyType({}),
 ) -> int:
     """Store a partner's feedback and apply the rules; how many pieces were new.
 
     `feedback` is (the partner's own id of it, what it says); the same id again changes nothing.
+    `oldest_days` says of some ids on which day the oldest copy was posted.
 
     Raises:
         UnknownListingError: if a listing was never published; then nothing is stored.
@@ -559,7 +562,7 @@ def take_feedback(
             int(each.at.timestamp()),
             each.count,
             each.reason or "",
-            0,
+            oldest_days.get(external_id, 0),
             tx.now,
             False,
         )
