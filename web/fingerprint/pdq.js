@@ -96,26 +96,14 @@ export class LumaSampler {
     this.down = tents(height, orientation.flipsRows);
     /** @type {Float64Array} row-major 64x64, as stored: samples of flipped sides in reverse */
     this.sampled = new Float64Array(SIDE * SIDE);
-    this.luma = new Float64Array(width);
     this.row = new Float64Array(SIDE);
     this.first = 0;
   }
 
-  /**
-   * @param {Uint8ClampedArray | Uint8Array} rgba `rows` rows of opaque pixels, 4 bytes each
-   * @param {number} rows
-   */
-  addRgba(rgba, rows) {
-    const { luma, width } = this;
-    for (let row = 0; row < rows; row++) {
-      if (this.isNeeded()) {
-        for (let x = 0, at = row * width * 4; x < width; x++, at += 4) {
-          luma[x] = 0.299 * rgba[at] + 0.587 * rgba[at + 1] + 0.114 * rgba[at + 2];
-        }
-        this.addLuma(luma, 0);
-      }
-      this.nextRow++;
-    }
+  /** @param {Int32Array} luma of the next row */
+  addRow(luma) {
+    if (this.isNeeded()) this.addLuma(luma, 0);
+    this.nextRow++;
   }
 
   /**
@@ -161,7 +149,7 @@ export class LumaSampler {
   }
 
   /**
-   * @param {Float64Array | Uint8Array} luma
+   * @param {Int32Array | Uint8Array} luma
    * @param {number} offset
    */
   addLuma(luma, offset) {
@@ -180,6 +168,20 @@ export class LumaSampler {
         sampled[into * SIDE + sample] += weight * row[sample];
       }
     }
+  }
+}
+
+/** Of the luma that `lumaRow` answers: thousandths, so that their sums are whole numbers. */
+export const LUMA_SCALE = 1 / 1000;
+
+/**
+ * @param {Uint8ClampedArray | Uint8Array} rgba opaque pixels, 4 bytes each
+ * @param {number} first pixel of the row
+ * @param {Int32Array} luma to be filled, 0..255 000
+ */
+export function lumaRow(rgba, first, luma) {
+  for (let x = 0, at = first * 4; x < luma.length; x++, at += 4) {
+    luma[x] = 299 * rgba[at] + 587 * rgba[at + 1] + 114 * rgba[at + 2];
   }
 }
 

@@ -7,8 +7,9 @@
  */
 
 import { checkPixels, withoutProfile } from './container.js';
-import { LumaSampler, MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
 import { toHex, UnreadableMediaError } from './media.js';
+import { LUMA_SCALE, lumaRow, LumaSampler, MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
+import { CellSums, windowFingerprints } from './windows.js';
 
 const STRIP_PIXELS = 1 << 20;
 
@@ -36,9 +37,41 @@ const WHOLE = { left: 0, top: 0, right: 1, bottom: 1 };
 export async function pictureFingerprints(file, format, decoders, part = WHOLE) {
   const { blob, pixels } = await withoutProfile(file, format);
   checkPixels(pixels);
-  const sampler = await sample(blob, format, decoders, part);
-  const { hash, quality } = pdqOf(sampler.upright());
-  return [{ kind: 'pdq', value: toHex(hash), part: 'whole', quality }];
+  const { sampler, cells } = await read(blob, format, decoders, part);
+  const whole = fingerprintOf(pdqOf(sampler.upright(LUMA_SCALE)), 'whole');
+  return [whole, ...windowFingerprints(cells).map((window) => fingerprintOf(window, 'window'))];
+}
+
+/**
+ * @param {{hash: Uint8Array, quality: number}} pdq
+ * @param {'whole' | 'window'} part
+ * @returns {import('./media.js').Fingerprint}
+ */
+function fingerprintOf({ hash, quality }, part) {
+  return { kind: 'pdq', value: toHex(hash), part, quality };
+}
+
+/** What is kept of the pixels that stream by. */
+class Reading {
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
+  constructor(width, height) {
+    this.sampler = new LumaSampler(width, height);
+    this.cells = new CellSums(width, height);
+    this.luma = new Int32Array(width);
+  }
+
+  /**
+   * @param {Uint8ClampedArray | Uint8Array} rgba
+   * @param {number} first pixel of the next row
+   */
+  addRow(rgba, first) {
+    lumaRow(rgba, first, this.luma);
+    this.sampler.addRow(this.luma);
+    this.cells.addRow(this.luma);
+  }
 }
 
 /**
@@ -47,17 +80,14 @@ export async function pictureFingerprints(file, format, decoders, part = WHOLE) 
  * @param {Decoders} decoders
  * @param {Part} part
  */
-async function sample(blob, format, decoders, part) {
+async function read(blob, format, decoders, part) {
   const decoder = decoders[format];
   if (decoder) {
     const { rgba, width, height } = await decoder(blob);
     const box = boxOf(part, width, height);
-    const sampler = new LumaSampler(box.width, box.height);
-    for (let row = box.y; row < box.y + box.height; row++) {
-      const from = (row * width + box.x) * 4;
-      sampler.addRgba(rgba.subarray(from, from + box.width * 4), 1);
-    }
-    return sampler;
+    const reading = new Reading(box.width, box.height);
+    for (let row = box.y; row < box.y + box.height; row++) reading.addRow(rgba, row * width + box.x);
+    return reading;
   }
   if (!canvasTellsTheTruth()) throw new UnreadableMediaError('pixels_hidden');
   let bitmap;
@@ -71,7 +101,7 @@ async function sample(blob, format, decoders, part) {
     throw new UnreadableMediaError(isForeign ? 'no_decoder' : 'damaged');
   }
   try {
-    return sampleBitmap(bitmap, part);
+    return readBitmap(bitmap, part);
   } finally {
     bitmap.close();
   }
@@ -80,11 +110,11 @@ async function sample(blob, format, decoders, part) {
 /**
  * @param {ImageBitmap} bitmap
  * @param {Part} part
- * @returns {LumaSampler}
+ * @returns {Reading}
  */
-function sampleBitmap(bitmap, part) {
+function readBitmap(bitmap, part) {
   const { x, y, width, height } = boxOf(part, bitmap.width, bitmap.height);
-  const sampler = new LumaSampler(width, height);
+  const reading = new Reading(width, height);
   const rows = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
   const canvas = new OffscreenCanvas(width, rows);
   const context = readable(canvas);
@@ -93,9 +123,10 @@ function sampleBitmap(bitmap, part) {
     context.fillStyle = '#fff';
     context.fillRect(0, 0, width, count);
     context.drawImage(bitmap, x, y + top, width, count, 0, 0, width, count);
-    sampler.addRgba(context.getImageData(0, 0, width, count).data, count);
+    const { data } = context.getImageData(0, 0, width, count);
+    for (let row = 0; row < count; row++) reading.addRow(data, row * width);
   }
-  return sampler;
+  return reading;
 }
 
 /** @param {OffscreenCanvas} canvas */

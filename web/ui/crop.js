@@ -10,6 +10,8 @@ const EDGES = /** @type {const} */ (['left', 'right', 'top', 'bottom']);
 
 const dialog = byId('crop', HTMLDialogElement);
 const canvas = byId('crop-view', HTMLCanvasElement);
+const use = byId('crop-use', HTMLButtonElement);
+const cancel = byId('crop-cancel', HTMLButtonElement);
 const look = byId('crop-look', HTMLButtonElement);
 const sliders = EDGES.map((edge) => byId(`crop-${edge}`, HTMLInputElement));
 
@@ -76,16 +78,16 @@ export async function choosePart(file) {
   draw();
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.onclose = () => {
-      const chosen = dialog.returnValue === 'use' ? part() : null;
-      dialog.returnValue = '';
+    /** @param {import('../fingerprint/picture.js').Part | null} chosen */
+    const finish = (chosen) => {
+      dialog.close();
       picture?.close();
       picture = null;
       canvas.width = 0;
       resolve(chosen);
     };
+    use.onclick = () => finish(part());
+    cancel.onclick = () => finish(null);
+    dialog.oncancel = () => finish(null);
   });
 }
-
-byId('crop-use', HTMLButtonElement).addEventListener('click', () => dialog.close('use'));
-byId('crop-cancel', HTMLButtonElement).addEventListener('click', () => dialog.close());

@@ -1,0 +1,296 @@
+/**
+ * Windows of a picture that stand around what it shows, so that a cropped copy has them too.
+ *
+ * The same rule, step by step, as `unspread.fingerprint.windows`
+ * (docs/protocol/fingerprints.md, "Windows of a picture").
+ */
+
+import { pdqOf, SIDE } from './pdq.js';
+
+const MAX_CELLS = 512;
+const MAX_WINDOWS = 16;
+const MIN_SHARE = 0.3;
+const HALF_SIZES = Array.from({ length: 24 }, (_, step) => Math.round(4 * 2 ** (step / 4)));
+const WINDOW_PER_HALF_SIZE = 6;
+const SLACK = 0.8;
+const MIN_CONTRAST = 3;
+const NEAR = 0.25;
+const ALIKE = [0.7, 1.4];
+const MIN_QUALITY = 50;
+
+/** @typedef {{row: number, column: number, reach: number}} Window in cells, from the first edge */
+
+/** Takes the rows of a picture from top to bottom and adds them up in at most 512 x 512 cells. */
+export class CellSums {
+  /**
+   * @param {number} width in pixels
+   * @param {number} height in pixels
+   */
+  constructor(width, height) {
+    this.side = Math.ceil(Math.max(width, height) / MAX_CELLS);
+    this.rows = Math.floor(height / this.side);
+    this.columns = Math.floor(width / this.side);
+    this.cells = new Float64Array(this.rows * this.columns);
+    this.nextRow = 0;
+  }
+
+  /** @param {Int32Array} luma of the next row, in thousandths */
+  addRow(luma) {
+    const row = Math.floor(this.nextRow++ / this.side);
+    if (row >= this.rows) return;
+    const { side, columns, cells } = this;
+    for (let column = 0, x = 0, at = row * columns; column < columns; column++, at++) {
+      let sum = 0;
+      for (const end = x + side; x < end; x++) sum += luma[x];
+      cells[at] += sum;
+    }
+  }
+
+  /** @returns {Table} */
+  table() {
+    const { rows, columns, cells, side } = this;
+    const wide = columns + 1;
+    const sums = new Float64Array((rows + 1) * wide);
+    for (let row = 0; row < rows; row++) {
+      let across = 0;
+      for (let column = 0; column < columns; column++) {
+        across += cells[row * columns + column];
+        sums[(row + 1) * wide + column + 1] = sums[row * wide + column + 1] + across;
+      }
+    }
+    // Whole numbers below 2**53 until here: exact, and the same on every machine.
+    for (let at = 0; at < sums.length; at++) sums[at] /= 1000 * side * side;
+    return new Table(sums, rows, columns);
+  }
+}
+
+/** Sums of luma over every rectangle of cells from the first corner on. */
+class Table {
+  /**
+   * @param {Float64Array} sums (rows + 1) x (columns + 1)
+   * @param {number} rows
+   * @param {number} columns
+   */
+  constructor(sums, rows, columns) {
+    this.sums = sums;
+    this.rows = rows;
+    this.columns = columns;
+  }
+
+  /**
+   * @param {number} row
+   * @param {number} column
+   * @param {number} side in cells
+   */
+  box(row, column, side) {
+    const wide = this.columns + 1;
+    const top = row * wide + column;
+    const bottom = top + side * wide;
+    return this.sums[bottom + side] - this.sums[top + side] - this.sums[bottom] + this.sums[top];
+  }
+
+  /**
+   * The table between its entries, as if cells were evenly filled.
+   * @param {number} row
+   * @param {number} column
+   */
+  between(row, column) {
+    const wide = this.columns + 1;
+    const i = Math.min(Math.floor(row), this.rows - 1);
+    const j = Math.min(Math.floor(column), this.columns - 1);
+    const [down, right] = [row - i, column - j];
+    const at = i * wide + j;
+    const above = this.sums[at] * (1 - right) + this.sums[at + 1] * right;
+    const below = this.sums[at + wide] * (1 - right) + this.sums[at + wide + 1] * right;
+    return above * (1 - down) + below * down;
+  }
+}
+
+/**
+ * @param {CellSums} cells of a whole picture
+ * @returns {{hash: Uint8Array, quality: number}[]} strongest anchor first
+ */
+export function windowFingerprints(cells) {
+  const table = cells.table();
+  return windowsOf(table)
+    .map((window) => pdqOf(matrixOf(table, window)))
+    .filter(({ quality }) => quality >= MIN_QUALITY);
+}
+
+/**
+ * @param {Table} table
+ * @returns {Window[]}
+ */
+function windowsOf(table) {
+  const shorter = Math.min(table.rows, table.columns);
+  const smallest = (SLACK * MIN_SHARE * shorter) / (2 * WINDOW_PER_HALF_SIZE);
+  const largest = shorter / SLACK / (2 * WINDOW_PER_HALF_SIZE);
+  const sizes = HALF_SIZES.filter((_, at) => {
+    const smaller = HALF_SIZES[at - 1] ?? 0;
+    const larger = HALF_SIZES[at + 1] ?? HALF_SIZES[at];
+    return larger >= smallest && smaller <= largest;
+  });
+  const contrasts = sizes.map((size) => contrastOf(table, size));
+  /** @type {{contrast: number, window: Window}[]} */
+  const found = [];
+  for (let at = 1; at + 1 < sizes.length; at++) {
+    const levels = contrasts.slice(at - 1, at + 2);
+    found.push(...anchors(table, sizes.slice(at - 1, at + 2), levels));
+  }
+  found.sort(
+    (one, other) =>
+      other.contrast - one.contrast ||
+      one.window.reach - other.window.reach ||
+      one.window.row - other.window.row ||
+      one.window.column - other.window.column,
+  );
+  /** @type {Window[]} */
+  const chosen = [];
+  for (const { window } of found) {
+    if (2 * window.reach < MIN_SHARE * shorter || !isInside(window, table)) continue;
+    if (chosen.some((other) => isSame(window, other))) continue;
+    chosen.push(window);
+    if (chosen.length === MAX_WINDOWS) break;
+  }
+  return chosen;
+}
+
+/**
+ * Mean of the square around each cell less that of the ring around it; NaN where that does not fit.
+ * @param {Table} table
+ * @param {number} half size of the square
+ */
+function contrastOf(table, half) {
+  const { rows, columns } = table;
+  const contrast = new Float64Array(rows * columns).fill(NaN);
+  const inner = 2 * half + 1;
+  const outer = 4 * half + 1;
+  for (let row = 0; row + outer <= rows; row++) {
+    for (let column = 0; column + outer <= columns; column++) {
+      const around = table.box(row, column, outer);
+      const within = table.box(row + half, column + half, inner);
+      const ring = (around - within) / (outer ** 2 - inner ** 2);
+      contrast[(row + 2 * half) * columns + column + 2 * half] = within / inner ** 2 - ring;
+    }
+  }
+  return contrast;
+}
+
+/**
+ * Each place that stands out from its 26 neighbours.
+ * @param {Table} table
+ * @param {number[]} sizes smaller, this one, larger
+ * @param {Float64Array[]} contrasts of each
+ */
+function anchors(table, sizes, contrasts) {
+  const { rows, columns } = table;
+  const [smaller, here, larger] = contrasts;
+  // A window that begins outside the picture is of no use: its middle need not be looked at.
+  const margin = Math.max(1, Math.floor(WINDOW_PER_HALF_SIZE * SLACK * sizes[1]));
+  const logarithms = sizes.map((size) => Math.log2(size + 0.5));
+  /** @type {{contrast: number, window: Window}[]} */
+  const found = [];
+  for (let row = margin; row < rows - margin; row++) {
+    for (let column = margin; column < columns - margin; column++) {
+      const at = row * columns + column;
+      const strength = Math.abs(here[at]);
+      if (!(strength > MIN_CONTRAST)) continue;
+      const sign = Math.sign(here[at]);
+      if (![here, smaller, larger].every((level) => isHighest(level, at, columns, sign, strength))) continue;
+      /** @param {number} step */
+      const shift = (step) => peak([-1, 0, 1], [sign * here[at - step], sign * here[at], sign * here[at + step]]);
+      const size = 2 ** peak(logarithms, [sign * smaller[at], sign * here[at], sign * larger[at]]);
+      const window = {
+        row: row + 0.5 + shift(columns),
+        column: column + 0.5 + shift(1),
+        reach: size * WINDOW_PER_HALF_SIZE,
+      };
+      found.push({ contrast: strength, window });
+    }
+  }
+  return found;
+}
+
+/**
+ * @param {Float64Array} level
+ * @param {number} at
+ * @param {number} columns
+ * @param {number} sign
+ * @param {number} strength
+ */
+function isHighest(level, at, columns, sign, strength) {
+  for (let row = at - columns; row <= at + columns; row += columns) {
+    // Where the ring does not fit there is nothing to compare: NaN is not greater.
+    if (sign * level[row - 1] > strength || sign * level[row] > strength || sign * level[row + 1] > strength) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/**
+ * Where the parabola through three points is highest, halfway to a neighbour at most; the middle
+ * one if it has no such place.
+ * @param {number[]} at
+ * @param {number[]} values
+ */
+function peak(at, values) {
+  const left = at[1] - at[0];
+  const right = at[2] - at[1];
+  const fallsLeft = values[1] - values[0];
+  const fallsRight = values[1] - values[2];
+  const bend = fallsLeft * right + fallsRight * left;
+  if (!(Number.isFinite(bend) && bend > 0)) return at[1];
+  const shift = (fallsLeft * right ** 2 - fallsRight * left ** 2) / (2 * bend);
+  return at[1] + Math.min(Math.max(shift, -left / 2), right / 2);
+}
+
+/**
+ * @param {Window} window
+ * @param {Table} table
+ */
+function isInside({ row, column, reach }, table) {
+  return reach <= Math.min(row, column) && row + reach <= table.rows && column + reach <= table.columns;
+}
+
+/**
+ * @param {Window} one
+ * @param {Window} other
+ */
+function isSame(one, other) {
+  const near = NEAR * (one.reach + other.reach);
+  const proportion = one.reach / other.reach;
+  return (
+    Math.abs(one.row - other.row) < near &&
+    Math.abs(one.column - other.column) < near &&
+    ALIKE[0] < proportion &&
+    proportion < ALIKE[1]
+  );
+}
+
+/**
+ * Mean luma in 64 x 64 equal squares of a window.
+ * @param {Table} table
+ * @param {Window} window
+ */
+function matrixOf(table, { row, column, reach }) {
+  const edges = SIDE + 1;
+  const sums = new Float64Array(edges * edges);
+  for (let i = 0; i < edges; i++) {
+    const y = Math.min(Math.max(row + reach * (i / (SIDE / 2) - 1), 0), table.rows);
+    for (let j = 0; j < edges; j++) {
+      const x = Math.min(Math.max(column + reach * (j / (SIDE / 2) - 1), 0), table.columns);
+      sums[i * edges + j] = table.between(y, x);
+    }
+  }
+  const area = ((2 * reach) / SIDE) ** 2;
+  const matrix = new Float64Array(SIDE * SIDE);
+  for (let i = 0; i < SIDE; i++) {
+    for (let j = 0; j < SIDE; j++) {
+      const at = i * edges + j;
+      const below = sums[at + edges + 1] - sums[at + 1];
+      matrix[i * SIDE + j] = (below - (sums[at + edges] - sums[at])) / area;
+    }
+  }
+  return matrix;
+}
