@@ -1,6 +1,7 @@
 """A list in memory, served over real HTTP, and the published clients pointed at it."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -8,6 +9,8 @@ from types import ModuleType, SimpleNamespace
 
 from threatexchange.exchanges.clients.ncmec import hash_api
 from threatexchange.exchanges.impl import fb_threatexchange_api, ncmec_api, stop_ncii_api
+from threatexchange.signal_type.md5 import VideoMD5Signal
+from threatexchange.signal_type.pdq.signal import PdqSignal
 
 from unspread.exchange.listings import Scope
 from unspread.model import Kind, Listing, Media, Part
@@ -19,6 +22,8 @@ from unspread.testing.exchange import (
     served,
 )
 from unspread.testing.listings import MemoryListings, sample_picture, sample_video
+
+SIGNALS = [PdqSignal, VideoMD5Signal]
 
 CLIENT_MODULES: tuple[ModuleType, ...] = (
     hash_api,
@@ -74,6 +79,66 @@ def house(monkeypatch, clock: Clock | None = None) -> Iterator[House]:
         monkeypatch.setattr(module, "time", SimpleNamespace(time=clock))
     with served(listings, keys, audit, clock) as url:
         yield House(url, clock, listings, keys, audit, Random(31))
+
+
+class Copy:
+    """What HMA keeps: an exchange class, its checkpoint, its state."""
+
+    def __init__(self, api, collab) -> None:
+        self.api, self.collab = api, collab
+        self.state, self.checkpoint = {}, None
+        self.told, self.repeated = 0, []
+
+    def fetch(self) -> None:
+        for delta in self.api.fetch_iter(SIGNALS, self.checkpoint):
+            self.told += len(delta.updates)
+            # Of a record that is neither new nor a deletion.
+            self.repeated += [
+                key
+                for key, update in delta.updates.items()
+                if key in self.state and update and not getattr(update, "deleted", False)
+            ]
+            self.api.naive_fetch_merge(self.state, delta.updates)
+            if self.checkpoint is not None:
+                # HMA and the command line insist.
+                before = self.checkpoint.get_progress_timestamp()
+                assert delta.checkpoint.get_progress_timestamp() >= before
+            self.checkpoint = delta.checkpoint
+
+    def signals(self) -> dict:
+        found = self.api.naive_convert_to_signal_type(SIGNALS, self.collab, self.state)
+        return {kind: found.get(kind, {}) for kind in SIGNALS}
+
+
+def fetch_while_the_list_changes(home: House, fetch: Callable[[], None], changes: int) -> set[str]:
+    """People submit and withdraw while somebody fetches; every PDQ that was ever listed."""
+    random, listed = home.random, home.pictures(500)
+    ever = {pdq(each) for each in active(home.listings, Media.IMAGE)}
+    enough = threading.Event()
+    made: list[int] = []
+
+    def change() -> None:
+        while not enough.wait(0.001):
+            if random.random() < 0.4:
+                home.listings.withdraw(listed.pop(random.randrange(len(listed))))
+            else:
+                listed.extend(home.pictures(1))
+                ever.add(pdq(home.listing(listed[-1])))
+            made.append(1)
+            if random.random() < 0.2:
+                home.clock.tick()
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        while len(made) < changes:
+            fetch()
+    finally:
+        enough.set()
+        changing.join()
+    home.clock.tick(10)
+    fetch()
+    return ever
 
 
 def pdq(listing: Listing) -> str:

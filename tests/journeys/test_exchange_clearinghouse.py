@@ -23,6 +23,7 @@ from threatexchange.exchanges.impl import ncmec_api
 from threatexchange.signal_type.pdq.signal import PdqSignal
 
 from tests.journeys.conftest import free_port, unspread, until
+from tests.journeys.programmes import Copy
 from unspread.clearinghouse import partners, store
 from unspread.clearinghouse.commands import _open, _write
 from unspread.clearinghouse.rules import assess
@@ -137,7 +138,7 @@ def test_a_photo_is_found_and_forgotten_by_hosts_of_three_protocols(serve, tmp_p
     tx = Tx(tmp_path / "tx", TX_UNSPREAD_MEMBERSHIP=membership)
     tx("config", "extensions", "add", EXTENSION)
     tx("config", "collab", "edit", "unspread", "--create", "list")
-    by_ncmec = Copy(house.url, old, ncmec["password"])
+    by_ncmec = copied(house.url, old, ncmec["password"])
     stopncii = stopncii_client.StopNCIIAPI(
         stop["subscription_key"],
         stop["fetch_function_key"],
@@ -163,7 +164,7 @@ def test_a_photo_is_found_and_forgotten_by_hosts_of_three_protocols(serve, tmp_p
 
     def is_told_by_ncmec() -> bool:
         by_ncmec.fetch()
-        return submitted in by_ncmec.signals()
+        return submitted in by_ncmec.signals()[PdqSignal]
 
     # NCMEC's client asks for what is five seconds old.
     until(is_told_by_ncmec)
@@ -181,7 +182,7 @@ def test_a_photo_is_found_and_forgotten_by_hosts_of_three_protocols(serve, tmp_p
     person.withdraw(receipt)
     assert not tx.matches(copy)
     until(lambda: not is_told_by_ncmec())
-    assert by_ncmec.signals()
+    assert by_ncmec.signals()[PdqSignal]
     until(lambda: told_by_stopncii(since)[0].get(submitted) == "Withdrawn")
 
 
@@ -225,27 +226,10 @@ def filled(data: Path, cases: int, items: int) -> set[str]:
     return values
 
 
-class Copy:
-    """What HMA keeps."""
-
-    def __init__(self, url: str, user: str, password: str) -> None:
-        place = SimpleNamespace(value=f"{url}/exchange/ncmec")
-        self.collab = ncmec_api.NCMECCollabConfig(name="list", environment=place)
-        self.api = ncmec_api.NCMECSignalExchangeAPI(self.collab, user, password)
-        self.state, self.checkpoint, self.told, self.repeated = {}, None, 0, []
-
-    def fetch(self) -> None:
-        for delta in self.api.fetch_iter([PdqSignal], self.checkpoint):
-            self.told += len(delta.updates)
-            for key, update in delta.updates.items():
-                if key in self.state and not update.deleted:
-                    self.repeated.append(key)
-            self.api.naive_fetch_merge(self.state, delta.updates)
-            self.checkpoint = delta.checkpoint
-
-    def signals(self) -> set[str]:
-        found = self.api.naive_convert_to_signal_type([PdqSignal], self.collab, self.state)
-        return set(found.get(PdqSignal, {}))
+def copied(url: str, user: str, password: str) -> Copy:
+    place = SimpleNamespace(value=f"{url}/exchange/ncmec")
+    collab = ncmec_api.NCMECCollabConfig(name="list", environment=place)
+    return Copy(ncmec_api.NCMECSignalExchangeAPI(collab, user, password), collab)
 
 
 class Person:
@@ -285,7 +269,7 @@ class Person:
 
 def follows_a_changing_list(house: House, values: set[str], changes: int) -> None:
     who = house.partner("Old platform").partition(".")[0]
-    copy = Copy(house.url, who, house.keys(who, "ncmec")["password"])
+    copy = copied(house.url, who, house.keys(who, "ncmec")["password"])
     person, listed, failed = Person(house.url), [], []
     done = threading.Event()
 
@@ -313,7 +297,7 @@ def follows_a_changing_list(house: House, values: set[str], changes: int) -> Non
 
     def is_equal() -> bool:
         copy.fetch()
-        return copy.signals() == truth
+        return set(copy.signals()[PdqSignal]) == truth
 
     until(is_equal, 60)
     assert copy.repeated == []

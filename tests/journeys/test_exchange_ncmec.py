@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 import time as real_time
 from types import SimpleNamespace
 
@@ -14,15 +13,22 @@ from threatexchange.exchanges.impl import ncmec_api
 from threatexchange.signal_type.md5 import VideoMD5Signal
 from threatexchange.signal_type.pdq.signal import PdqSignal
 
-from tests.journeys.programmes import Clock, House, active, house, pdq
+from tests.journeys.programmes import (
+    SIGNALS,
+    Clock,
+    Copy,
+    House,
+    active,
+    fetch_while_the_list_changes,
+    house,
+    pdq,
+)
 from unspread.exchange.listings import Scope
 from unspread.model import Age, FeedbackKind, Kind, Level, Media, Reason
 from unspread.testing.exchange import Credentials
 from unspread.testing.listings import sample_picture
 
 pytestmark = pytest.mark.journey
-
-SIGNALS = [PdqSignal, VideoMD5Signal]
 
 
 @pytest.fixture
@@ -39,29 +45,9 @@ def library(home: House, who: Credentials) -> hash_api.NCMECHashAPI:
     return hash_api.NCMECHashAPI(who.user, who.password, base(home))
 
 
-class Copy:
-    """What HMA keeps: the exchange class, its checkpoint and its state, and what repeated."""
-
-    def __init__(self, home: House, who: Credentials) -> None:
-        self.collab = ncmec_api.NCMECCollabConfig(name="list", environment=base(home))
-        self.api = ncmec_api.NCMECSignalExchangeAPI(self.collab, who.user, who.password)
-        self.state: dict[str, hash_api.NCMECEntryUpdate] = {}
-        self.checkpoint = None
-        self.told = 0
-        self.repeated = []
-
-    def fetch(self) -> None:
-        for delta in self.api.fetch_iter(SIGNALS, self.checkpoint):
-            for key, update in delta.updates.items():
-                self.told += 1
-                if (key in self.state) == (not update.deleted) and key in self.state:
-                    self.repeated.append(key)
-            self.api.naive_fetch_merge(self.state, delta.updates)
-            self.checkpoint = delta.checkpoint
-
-    def signals(self) -> dict:
-        found = self.api.naive_convert_to_signal_type(SIGNALS, self.collab, self.state)
-        return {kind: found.get(kind, {}) for kind in SIGNALS}
+def copied(home: House, who: Credentials) -> Copy:
+    collab = ncmec_api.NCMECCollabConfig(name="list", environment=base(home))
+    return Copy(ncmec_api.NCMECSignalExchangeAPI(collab, who.user, who.password), collab)
 
 
 def test_the_client_learns_who_it_is_and_who_takes_part(home):
@@ -81,7 +67,7 @@ def test_the_client_pages_through_20000_entries_from_zero(home):
     for _ in range(80):
         home.video()
     home.clock.tick(60)
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     copy.fetch()
     assert len(copy.state) == 20_000
     assert copy.told == 20_000
@@ -97,32 +83,8 @@ def test_the_client_pages_through_20000_entries_from_zero(home):
 def test_the_client_follows_a_list_that_changes_while_it_reads_and_misses_and_repeats_nothing(
     home,
 ):
-    copy = Copy(home, home.partner("Acme"))
-    random = home.random
-    listed = home.pictures(1500)
-    enough = threading.Event()
-    changes = []
-
-    def change() -> None:
-        while not enough.wait(0.001):
-            if random.random() < 0.4:
-                home.listings.withdraw(listed.pop(random.randrange(len(listed))))
-            else:
-                listed.extend(home.pictures(1))
-            changes.append(1)
-            if random.random() < 0.2:
-                home.clock.tick()
-
-    changing = threading.Thread(target=change)
-    changing.start()
-    try:
-        while len(changes) < 800:
-            copy.fetch()
-    finally:
-        enough.set()
-        changing.join()
-    home.clock.tick(10)
-    copy.fetch()
+    copy = copied(home, home.partner("Acme"))
+    fetch_while_the_list_changes(home, copy.fetch, 800)
     assert set(copy.signals()[PdqSignal]) == {
         pdq(each) for each in active(home.listings, Media.IMAGE)
     }
@@ -135,7 +97,7 @@ def test_the_client_follows_a_list_that_changes_while_it_reads_and_misses_and_re
 
 def test_a_withdrawal_takes_the_hash_out_of_the_clients_list(home):
     [kept, gone] = home.pictures(2)
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     home.clock.tick(10)
     copy.fetch()
     assert len(copy.signals()[PdqSignal]) == 2
@@ -187,14 +149,14 @@ def test_a_client_is_told_only_what_its_key_is_for(home):
     minor = home.listings.list_item(prints, age=Age.MINOR)
     home.listings.list_item(sample_picture(home.random), age=Age.ADULT)
     home.clock.tick(10)
-    scope = Scope(ages=frozenset({Age.MINOR}), windows=False, may_give_feedback=False)
+    scope = Scope(ages=frozenset({Age.MINOR}), may_give_feedback=False)
     narrow = home.partner("Narrow", scope)
-    copy = Copy(home, narrow)
+    copy = copied(home, narrow)
     copy.fetch()
     assert set(copy.signals()[PdqSignal]) == {pdq(home.listing(minor))}
     with pytest.raises(requests.HTTPError):
         library(home, narrow).submit_upvote(1, str(minor), hash_api.FingerprintType.pdq)
-    wide = Copy(home, home.partner("Wide"))
+    wide = copied(home, home.partner("Wide", Scope(windows=True)))
     wide.fetch()
     assert len(wide.signals()[PdqSignal]) == 4
 
@@ -203,7 +165,7 @@ def test_a_stored_page_address_is_good_for_twelve_hours(home):
     home.pictures(2500)
     home.clock.tick(10)
     acme = home.partner("Acme")
-    copy = Copy(home, acme)
+    copy = copied(home, acme)
     pages = copy.api.fetch_iter(SIGNALS, None)
     # Stopped in the middle of the one second that has three pages.
     for delta in pages:
@@ -307,7 +269,7 @@ def _rewound(built):
 def test_videos_are_told_by_their_digest(home):
     video = home.video()
     home.clock.tick(10)
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     copy.fetch()
     [md5] = copy.signals()[VideoMD5Signal]
     prints = home.listing(video).fingerprints

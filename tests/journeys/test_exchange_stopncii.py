@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 import time as real_time
 
 import httpx
@@ -15,14 +14,20 @@ from threatexchange.exchanges.impl import stop_ncii_api
 from threatexchange.signal_type.md5 import VideoMD5Signal
 from threatexchange.signal_type.pdq.signal import PdqSignal
 
-from tests.journeys.programmes import Clock, House, active, house, pdq
+from tests.journeys.programmes import (
+    Clock,
+    Copy,
+    House,
+    active,
+    fetch_while_the_list_changes,
+    house,
+    pdq,
+)
 from unspread.exchange import stopncii, transfer
 from unspread.model import FeedbackKind, Kind, Level, Media
 from unspread.testing.exchange import Credentials
 
 pytestmark = pytest.mark.journey
-
-SIGNALS = [PdqSignal, VideoMD5Signal]
 
 
 @pytest.fixture
@@ -43,28 +48,9 @@ def library(home: House, who: Credentials) -> client.StopNCIIAPI:
     )
 
 
-class Copy:
-    """What HMA keeps: the exchange class, its checkpoint, its state."""
-
-    def __init__(self, home: House, who: Credentials) -> None:
-        self.collab = CollaborationConfigBase("list", "stop_ncii", True)
-        self.api = stop_ncii_api.StopNCIISignalExchangeAPI(self.collab, library(home, who))
-        self.state = {}
-        self.checkpoint = None
-        self.told = 0
-
-    def fetch(self) -> None:
-        for delta in self.api.fetch_iter(SIGNALS, self.checkpoint):
-            self.told += len(delta.updates)
-            self.api.naive_fetch_merge(self.state, delta.updates)
-            if self.checkpoint is not None:
-                # HMA insists.
-                assert delta.checkpoint.update_time >= self.checkpoint.update_time
-            self.checkpoint = delta.checkpoint
-
-    def signals(self) -> dict:
-        found = self.api.naive_convert_to_signal_type(SIGNALS, self.collab, self.state)
-        return {kind: found.get(kind, {}) for kind in SIGNALS}
+def copied(home: House, who: Credentials) -> Copy:
+    collab = CollaborationConfigBase("list", "stop_ncii", True)
+    return Copy(stop_ncii_api.StopNCIISignalExchangeAPI(collab, library(home, who)), collab)
 
 
 def our_copy(home: House, who: Credentials, held: dict, cursor: str) -> str:
@@ -95,7 +81,7 @@ def test_the_client_pages_through_20000_records_from_zero(home):
     for _ in range(80):
         home.video()
     home.clock.tick(60)
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     copy.fetch()
     assert copy.told == 20_000
     signals = copy.signals()
@@ -107,37 +93,14 @@ def test_the_client_pages_through_20000_records_from_zero(home):
 
 def test_two_clients_follow_a_list_that_changes_while_they_read(home):
     acme = home.partner("Acme")
-    copy, ours, cursor = Copy(home, acme), {}, ""
-    random = home.random
-    listed = home.pictures(1500)
-    ever = {pdq(each) for each in active(home.listings, Media.IMAGE)}
-    enough = threading.Event()
-    changes = []
+    copy, ours, cursor = copied(home, acme), {}, ""
 
-    def change() -> None:
-        while not enough.wait(0.001):
-            if random.random() < 0.4:
-                home.listings.withdraw(listed.pop(random.randrange(len(listed))))
-            else:
-                [new] = home.pictures(1)
-                listed.append(new)
-                ever.add(pdq(home.listing(new)))
-            changes.append(1)
-            if random.random() < 0.2:
-                home.clock.tick()
+    def fetch() -> None:
+        nonlocal cursor
+        copy.fetch()
+        cursor = our_copy(home, acme, ours, cursor)
 
-    changing = threading.Thread(target=change)
-    changing.start()
-    try:
-        while len(changes) < 800:
-            copy.fetch()
-            cursor = our_copy(home, acme, ours, cursor)
-    finally:
-        enough.set()
-        changing.join()
-    home.clock.tick(10)
-    copy.fetch()
-    cursor = our_copy(home, acme, ours, cursor)
+    ever = fetch_while_the_list_changes(home, fetch, 800)
     truth = {pdq(each) for each in active(home.listings, Media.IMAGE)}
     assert {record.fingerprints[0].value.hex() for record in ours.values()} == truth
     # The released client misses nothing either, but forgets nothing (W1).
@@ -173,7 +136,7 @@ def test_feedback_changes_the_level_and_what_other_members_see(home):
     assert home.listing(good).level is Level.CORROBORATED
     assert home.listing(bad).level is Level.DISPUTED
     home.clock.tick(10)
-    copy = Copy(home, acme)
+    copy = copied(home, acme)
     copy.fetch()
     signals = copy.signals()[PdqSignal]
     seen = signals[pdq(home.listing(good))]
@@ -187,7 +150,7 @@ def test_feedback_changes_the_level_and_what_other_members_see(home):
 def test_w1_the_released_client_keeps_what_was_withdrawn_and_our_client_does_not(home):
     [kept, gone] = home.pictures(2)
     acme = home.partner("Acme")
-    copy, ours, cursor = Copy(home, acme), {}, ""
+    copy, ours, cursor = copied(home, acme), {}, ""
     home.clock.tick(10)
     copy.fetch()
     cursor = our_copy(home, acme, ours, cursor)
@@ -202,7 +165,7 @@ def test_w1_the_released_client_keeps_what_was_withdrawn_and_our_client_does_not
     assert pdq(home.listing(gone)) in copy.signals()[PdqSignal]
     assert list(ours) == [f"pdq:{pdq(home.listing(kept))}"]
     # Whoever starts afresh is not even told what was withdrawn.
-    fresh = Copy(home, home.partner("Beta"))
+    fresh = copied(home, home.partner("Beta"))
     fresh.fetch()
     assert set(fresh.signals()[PdqSignal]) == {pdq(home.listing(kept))}
 

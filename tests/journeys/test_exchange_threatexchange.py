@@ -1,7 +1,5 @@
 """The published, unmodified client of Meta's ThreatExchange against our server."""
 
-import threading
-
 import pytest
 from threatexchange.exchanges.clients.fb_threatexchange import api as client
 from threatexchange.exchanges.clients.fb_threatexchange.threat_updates import (
@@ -14,13 +12,18 @@ from threatexchange.exchanges.impl import fb_threatexchange_api as impl
 from threatexchange.signal_type.md5 import VideoMD5Signal
 from threatexchange.signal_type.pdq.signal import PdqSignal
 
-from tests.journeys.programmes import House, active, house, pdq
+from tests.journeys.programmes import (
+    Copy,
+    House,
+    active,
+    fetch_while_the_list_changes,
+    house,
+    pdq,
+)
 from unspread.model import FeedbackKind, Level, Media, Reason
 from unspread.testing.exchange import Credentials
 
 pytestmark = pytest.mark.journey
-
-SIGNALS = [PdqSignal, VideoMD5Signal]
 
 
 @pytest.fixture
@@ -36,23 +39,9 @@ def library(home: House, who: Credentials) -> client.ThreatExchangeAPI:
     )
 
 
-class Copy:
-    """What HMA keeps: the exchange class, its checkpoint, its state."""
-
-    def __init__(self, home: House, who: Credentials) -> None:
-        self.collab = impl.FBThreatExchangeCollabConfig(name="list", privacy_group=1)
-        self.api = impl.FBThreatExchangeSignalExchangeAPI(library(home, who), self.collab)
-        self.state = {}
-        self.checkpoint = None
-
-    def fetch(self) -> None:
-        for delta in self.api.fetch_iter(SIGNALS, self.checkpoint):
-            self.api.naive_fetch_merge(self.state, delta.updates)
-            self.checkpoint = delta.checkpoint
-
-    def signals(self) -> dict:
-        found = self.api.naive_convert_to_signal_type(SIGNALS, self.collab, self.state)
-        return {kind: found.get(kind, {}) for kind in SIGNALS}
+def copied(home: House, who: Credentials) -> Copy:
+    collab = impl.FBThreatExchangeCollabConfig(name="list", privacy_group=1)
+    return Copy(impl.FBThreatExchangeSignalExchangeAPI(library(home, who), collab), collab)
 
 
 def test_the_client_finds_the_one_privacy_group(home):
@@ -67,7 +56,7 @@ def test_the_client_pages_through_20000_records_from_zero(home):
     for _ in range(100):
         home.video()
     home.clock.tick(60)
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     copy.fetch()
     signals = copy.signals()
     assert set(signals[PdqSignal]) == {pdq(each) for each in active(home.listings, Media.IMAGE)}
@@ -75,38 +64,14 @@ def test_the_client_pages_through_20000_records_from_zero(home):
 
 
 def test_an_empty_list_is_no_fault(home):
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     copy.fetch()
     assert copy.state == {}
 
 
 def test_the_client_follows_a_list_that_changes_while_it_reads(home):
-    copy = Copy(home, home.partner("Acme"))
-    random = home.random
-    listed = home.pictures(500)
-    enough = threading.Event()
-    changes = []
-
-    def change() -> None:
-        while not enough.wait(0.001):
-            if random.random() < 0.4:
-                home.listings.withdraw(listed.pop(random.randrange(len(listed))))
-            else:
-                listed.extend(home.pictures(1))
-            changes.append(1)
-            if random.random() < 0.2:
-                home.clock.tick()
-
-    changing = threading.Thread(target=change)
-    changing.start()
-    try:
-        while len(changes) < 500:
-            copy.fetch()
-    finally:
-        enough.set()
-        changing.join()
-    home.clock.tick(10)
-    copy.fetch()
+    copy = copied(home, home.partner("Acme"))
+    fetch_while_the_list_changes(home, copy.fetch, 500)
     assert set(copy.signals()[PdqSignal]) == {
         pdq(each) for each in active(home.listings, Media.IMAGE)
     }
@@ -114,7 +79,7 @@ def test_the_client_follows_a_list_that_changes_while_it_reads(home):
 
 def test_a_withdrawal_takes_the_hash_out_of_the_clients_list(home):
     [kept, gone] = home.pictures(2)
-    copy = Copy(home, home.partner("Acme"))
+    copy = copied(home, home.partner("Acme"))
     home.clock.tick(10)
     copy.fetch()
     assert len(copy.signals()[PdqSignal]) == 2
@@ -149,7 +114,7 @@ def test_reactions_change_the_level_and_are_seen_as_opinions(home):
     acme, beta = home.partner("Acme"), home.partner("Beta")
     [good, bad] = home.pictures(2)
     home.clock.tick(10)
-    copy = Copy(home, acme)
+    copy = copied(home, acme)
     copy.fetch()
     descriptors = {
         indicator: record.opinions[0].descriptor_id for (_, indicator), record in copy.state.items()

@@ -316,7 +316,7 @@ def key() -> None:
     "--scope",
     default="read feedback",
     show_default=True,
-    help="read, feedback, submit; ages=, media=, levels=, windows=no.",
+    help="read, feedback, submit; ages=, media=, levels=, windows=yes.",
 )
 def issue_key(  # noqa: PLR0917 - click passes them by name
     partner_id: str,

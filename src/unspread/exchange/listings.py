@@ -157,8 +157,9 @@ class Scope:
     ages: frozenset[Age] = frozenset(Age)
     media: frozenset[Media] = frozenset(Media)
     levels: frozenset[Level] = PUBLISHED_LEVELS
-    windows: bool = True
-    """Whether fingerprints of parts of pictures are given as records of their own."""
+    windows: bool = False
+    """Whether fingerprints of parts of pictures are given as records of their own. A match of one
+    says less than a match of the whole, and the programmes' clients cannot tell them apart."""
     may_read: bool = True
     may_give_feedback: bool = True
     may_submit: bool = False
@@ -168,7 +169,7 @@ class Scope:
             raise InputError("a quarantined item is not published to anyone")
 
     def to_text(self) -> str:
-        """Like `read feedback ages=minor levels=confirmed windows=no`, with defaults left out."""
+        """Like `read feedback ages=minor levels=confirmed windows=yes`, with defaults left out."""
         words = [
             word
             for word, may in (
@@ -185,7 +186,7 @@ class Scope:
         ):
             if chosen != all_of:
                 words.append(f"{name}={','.join(sorted(chosen))}")
-        return " ".join([*words, *([] if self.windows else ["windows=no"])])
+        return " ".join([*words, *(["windows=yes"] if self.windows else [])])
 
     @classmethod
     def from_text(cls, text: str) -> "Scope":
@@ -205,7 +206,7 @@ class Scope:
                 _chosen(Age, limits.get("ages"), frozenset(Age)),
                 _chosen(Media, limits.get("media"), frozenset(Media)),
                 _chosen(Level, limits.get("levels"), PUBLISHED_LEVELS),
-                limits.get("windows", "yes") == "yes",
+                limits.get("windows") == "yes",
                 "read" in rights,
                 "feedback" in rights,
                 "submit" in rights,

@@ -20,7 +20,6 @@ from urllib.parse import urlencode
 from xml.sax.saxutils import escape, quoteattr
 
 import defusedxml.ElementTree
-import msgspec
 
 from unspread.errors import InputError
 from unspread.exchange import transfer
@@ -241,7 +240,6 @@ def _entries_of(row: Row, caller: Caller, owner: Member) -> Iterator[str]:
         for number in range(windows + 1):
             yield f"<{deleted}>{head}<id>{entry_id(listing.listing_id, number)}</id></{deleted}>"
         return
-    level = f"<classification>{listing.level}</classification>"
     opinions = _feedback(row.opinions, "PDQ" if listing.media is Media.IMAGE else "MD5")
     md5 = digest(listing, Kind.MD5)
     inline = "" if md5 is None else f"<md5>{md5.value.hex()}</md5>"
@@ -256,9 +254,10 @@ def _entries_of(row: Row, caller: Caller, owner: Member) -> Iterator[str]:
         values[0] = inline + values[0]
     for number, value in enumerate(values):
         name = entry_id(listing.listing_id, number)
+        label = f"{listing.level} part" if number else listing.level
         yield (
-            f"<{tag}>{head}<id>{name}</id>{level}<fingerprints>{value}</fingerprints>"
-            f"{opinions}</{tag}>"
+            f"<{tag}>{head}<id>{name}</id><classification>{label}</classification>"
+            f"<fingerprints>{value}</fingerprints>{opinions}</{tag}>"
         )
 
 
@@ -443,7 +442,7 @@ LINK_LIVES: Final = timedelta(hours=12)
 """NCMEC asks not to keep paging addresses longer."""
 
 
-class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Cursor(transfer.Cursor, frozen=True, forbid_unknown_fields=True):
     """A place in a list of this programme.
 
     `read_until` moves only when a whole range has been read: entries of a range come in no order.
@@ -457,22 +456,6 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Its next page."""
     link_at: int = 0
     """When that address was given out."""
-
-    def to_text(self) -> str:
-        """For storage."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def from_text(cls, text: str) -> "Cursor":
-        """What `to_text` wrote; empty text is the beginning.
-
-        Raises:
-            InputError: for anything else.
-        """
-        try:
-            return msgspec.json.decode(text, type=cls) if text else cls()
-        except msgspec.MsgspecError:
-            raise InputError("not a cursor of this programme") from None
 
 
 class EntriesFetch:

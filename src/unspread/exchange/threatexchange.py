@@ -308,7 +308,7 @@ _KINDS: Final = {
 }
 
 
-class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Cursor(transfer.Cursor, frozen=True, forbid_unknown_fields=True):
     """A place in a list of this programme. It holds no key."""
 
     updated_at: int = 0
@@ -317,22 +317,6 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the last page was received, seconds since 1970."""
     reads_all: bool = False
     """Whether the reading under way began at the beginning."""
-
-    def to_text(self) -> str:
-        """For storage."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def from_text(cls, text: str) -> "Cursor":
-        """What `to_text` wrote; empty text is the beginning.
-
-        Raises:
-            InputError: for anything else.
-        """
-        try:
-            return msgspec.json.decode(text, type=cls) if text else cls()
-        except msgspec.MsgspecError:
-            raise InputError("not a cursor of this programme") from None
 
 
 class UpdatesFetch:

@@ -7,11 +7,12 @@ applying one twice changes nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import httpx
+import msgspec
 
-from unspread.errors import TransportError
+from unspread.errors import InputError, TransportError
 from unspread.model import Fingerprint, Media
 
 MAX_ANSWER_BYTES: Final = 64 << 20
@@ -81,6 +82,26 @@ class Page:
     reads_all: bool = False
     """The reading began at the beginning, because the old place was too old to be told deletions:
     after its last page, forget what no page of it named."""
+
+
+class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place in a programme's list; each programme adds what it needs. It never holds a key."""
+
+    def to_text(self) -> str:
+        """For storage."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """What `to_text` wrote; empty text is the beginning.
+
+        Raises:
+            InputError: for anything else.
+        """
+        try:
+            return msgspec.json.decode(text, type=cls) if text else cls()
+        except msgspec.MsgspecError:
+            raise InputError("not a cursor of this programme") from None
 
 
 class Fetch(Protocol):

@@ -59,6 +59,10 @@ class UnspreadCollabConfig(CollaborationConfigWithDefaults):
         default="~/.unspread_tx",
         metadata={"help": "where to keep what withdrawals are checked against"},
     )
+    windows: int = field(
+        default=0,
+        metadata={"help": "1: match parts of pictures too; hold such a match for a person to see"},
+    )
 
 
 @dataclass
@@ -250,7 +254,7 @@ class UnspreadSignalExchangeAPI(
             place = UnspreadCheckpoint(
                 base64.b64encode(reader.state()).decode(), reader.size, int(now.timestamp())
             )
-            yield fetched.FetchDelta(_updates(events), place)
+            yield fetched.FetchDelta(_updates(events, windows=bool(self.collab.windows)), place)
 
     def _reader(self, checkpoint: UnspreadCheckpoint | None) -> FeedReader:
         credentials = self._credentials
@@ -316,13 +320,13 @@ def _from_b64(text: str) -> bytes:
         raise InputError("the membership holds something that is no base64url") from None
 
 
-def _updates(events: Sequence[Event]) -> dict[str, UnspreadRecord | None]:
+def _updates(events: Sequence[Event], *, windows: bool) -> dict[str, UnspreadRecord | None]:
     updates: dict[str, UnspreadRecord | None] = {}
     for event in events:
         if isinstance(event, ListingAdded):
             listing = event.listing
             updates[str(listing.listing_id)] = UnspreadRecord(
-                listing.level, listing.state, _signals(listing)
+                listing.level, listing.state, _signals(listing, windows=windows)
             )
         elif isinstance(event, ListingChanged):
             # In one file a listing may be added and changed: hosts merge once per key.
@@ -333,12 +337,12 @@ def _updates(events: Sequence[Event]) -> dict[str, UnspreadRecord | None]:
     return updates
 
 
-def _signals(listing: Listing) -> list[tuple[str, str]]:
-    """What hosts can match: pictures by PDQ, whole and windows; videos by digests of the file."""
+def _signals(listing: Listing, *, windows: bool) -> list[tuple[str, str]]:
+    """What hosts can match: pictures by PDQ, videos by digests of the file."""
     if listing.media is Media.IMAGE:
         return [
             (PdqSignal.get_name(), each.value.hex())
-            for each in picture_fingerprints(listing, windows=True)
+            for each in picture_fingerprints(listing, windows=windows)
         ]
     kinds = ((Kind.MD5, VideoMD5Signal), (Kind.SHA256, VideoSHA256Signal))
     return [

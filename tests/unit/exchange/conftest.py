@@ -45,7 +45,9 @@ class World:
         self.app = Starlette(routes=exchange_api.routes(exchange))
 
     def partner(self, name: str, scope: Scope | None = None) -> Credentials:
-        return credentials(self.keys, name, self.listings.join(name.title()), scope)
+        return credentials(
+            self.keys, name, self.listings.join(name.title()), scope or Scope(windows=True)
+        )
 
     def client(self, path: str) -> TestClient:
         client = TestClient(self.app, base_url=BASE + "/exchange" + path)

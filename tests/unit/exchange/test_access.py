@@ -105,10 +105,10 @@ def test_a_key_is_long_random_and_kept_as_a_digest():
                 ages=frozenset({Age.MINOR, Age.UNKNOWN}),
                 media=frozenset({Media.IMAGE}),
                 levels=frozenset({Level.CONFIRMED, Level.CORROBORATED}),
-                windows=False,
+                windows=True,
                 may_give_feedback=False,
             ),
-            "read ages=minor,unknown media=image levels=confirmed,corroborated windows=no",
+            "read ages=minor,unknown media=image levels=confirmed,corroborated windows=yes",
         ),
     ],
 )

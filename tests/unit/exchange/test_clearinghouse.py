@@ -54,7 +54,7 @@ def legacy(house: Running, name: str, scope: Scope | None = None, rights: str = 
         scopes = frozenset({"feed", "feedback", *rights.split()})
         invitation = partners.invite(tx, name, role="platform", scopes=scopes, by="A")
         partner_id = invitation.partition(".")[0]
-        given = scope or Scope(may_submit=True)
+        given = scope or Scope(may_submit=True, windows=True)
         issued = {
             each.label: each.secret
             for programme in (Programme.NCMEC, Programme.STOPNCII, Programme.THREATEXCHANGE)

@@ -274,8 +274,8 @@ def test_a_malformed_document_is_refused(world, body):
     assert answer.status_code == 400
 
 
-def test_a_scope_without_windows_tells_whole_pictures_only(world):
-    narrow = world.partner("narrow", Scope(windows=False))
+def test_parts_of_pictures_are_told_only_to_who_asks_for_them(world):
+    narrow = world.partner("narrow", Scope())
     world.listings.list_item(sample_picture(world.random, windows=5))
     world.clock.tick(10)
     assert call(world, narrow).get("/FetchHashes").json()["count"] == 1
