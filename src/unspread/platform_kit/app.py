@@ -2,7 +2,7 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -93,6 +93,17 @@ async def load_bank(kit: Kit) -> None:
     kit.loaded = True
 
 
+async def follow_all(kit: Kit, joined: Iterable[str]) -> None:
+    """Match against every list: those that were joined, and those that the settings name."""
+    for name in joined:
+        await kit.follow(name, Source.FEED, kit.settings.list_settings(name))
+    for name, one in kit.settings.lists.items():
+        if one.source is not Source.FEED:
+            await kit.follow(name, one.source, one)
+        if one.source is Source.LOCAL:
+            await kit.checked(name)
+
+
 async def _search_catalogue(kit: Kit) -> None:
     await kit.match_uncovered()
     while True:
@@ -145,13 +156,7 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
         loop.call_soon_threadsafe(kit.wake_feedback)
 
     kit.store.on_actions(on_actions)
-    for name, _ in joined:
-        await kit.follow(name, Source.FEED, settings.list_settings(name))
-    for name, one in settings.lists.items():
-        if one.source is not Source.FEED:
-            await kit.follow(name, one.source, one)
-        if one.source is Source.LOCAL:
-            await kit.checked(name)
+    await follow_all(kit, [name for name, _ in joined])
     await load_bank(kit)
     with ExitStack() as clients:
         async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:

@@ -11,18 +11,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unspread.errors import InputError
+from unspread.match import Catalogue as Hosted
+from unspread.match import found_in
 from unspread.model import Fingerprint, Kind, Media, Part
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.store import Finding, Store, time_text
 
 MAX_REFERENCE_CHARACTERS: Final = 512
-_BLOCK_ROWS: Final = 65_536
+_FIRST_ROWS: Final = 4096
 
 _SCHEMA: Final = (
     """CREATE TABLE catalogue (
@@ -91,38 +93,30 @@ def checked_reference(text: str) -> str:
     return text
 
 
-def distances_bits(words: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """(n,) bits in which each of (n, 4) rows differs from (4,)."""
-    differing: NDArray[np.uint16] = np.bitwise_count(words ^ query).sum(axis=1, dtype=np.uint16)
-    return differing
-
-
 class Columns:
     """Growing columns of pdq words with the entry each belongs to."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._words = np.empty((_BLOCK_ROWS, 4), np.uint64)
-        self._entries = np.empty(_BLOCK_ROWS, np.int64)
+        self._front = np.empty((_FIRST_ROWS, 2), np.uint64)
+        self._back = np.empty((_FIRST_ROWS, 2), np.uint64)
+        self._entries = np.empty(_FIRST_ROWS, np.int64)
         self._rows = 0
 
     def add(self, entry: int, values: Sequence[bytes]) -> None:
         """Append the pdq values of one entry."""
+        if not values:
+            return
+        new = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4)
         with self._lock:
-            self._append(entry, values)
-
-    def _append(self, entry: int, values: Sequence[bytes]) -> None:
-        end = self._rows + len(values)
-        if end > len(self._entries):
-            grown = max(end, 2 * len(self._entries))
-            words, entries = np.empty((grown, 4), np.uint64), np.empty(grown, np.int64)
-            words[: self._rows] = self._words[: self._rows]
-            entries[: self._rows] = self._entries[: self._rows]
-            self._words, self._entries = words, entries
-        if values:
-            new = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4)
-            self._words[self._rows : end] = new
-            self._entries[self._rows : end] = entry
+            start, end = self._rows, self._rows + len(new)
+            if end > len(self._entries):
+                rows = max(end, 2 * len(self._entries))
+                self._front = _grown(self._front, rows)
+                self._back = _grown(self._back, rows)
+                self._entries = _grown(self._entries, rows)
+            self._front[start:end], self._back[start:end] = new[:, :2], new[:, 2:]
+            self._entries[start:end] = entry
             self._rows = end
 
     def remove(self, entries: Iterable[int]) -> None:
@@ -130,28 +124,34 @@ class Columns:
         wanted = np.fromiter(entries, np.int64)
         if not len(wanted):
             return
-        words, owners = self._used()
-        gone = np.isin(owners, wanted)
-        words[gone] = 0
-        owners[gone] = 0
+        with self._lock:
+            gone = np.flatnonzero(np.isin(self._entries[: self._rows], wanted))
+            for column in (self._front, self._back, self._entries):
+                column[gone] = 0
 
     def search(self, queries: NDArray[np.uint64], radius_bits: int) -> dict[int, int]:
         """Entry → distance of its nearest row to any of the (k, 4) queries, within the radius."""
-        words, owners = self._used()
+        with self._lock:
+            hosted = Hosted(self._front[: self._rows], self._back[: self._rows])
+            owners = self._entries[: self._rows]
         best: dict[int, int] = {}
-        for start in range(0, len(owners), _BLOCK_ROWS):
-            block = words[start : start + _BLOCK_ROWS]
-            for query in queries:
-                distances = distances_bits(block, query)
-                for at in np.flatnonzero(distances <= radius_bits):
-                    entry = int(owners[start + at])
-                    if entry:
-                        best[entry] = min(int(distances[at]), best.get(entry, 256))
+        for stretch in found_in(hosted, queries, radius_bits):
+            for row, distance in zip(
+                stretch.rows.tolist(), stretch.distances_bits.tolist(), strict=True
+            ):
+                entry = int(owners[row])
+                if entry:
+                    best[entry] = min(distance, best.get(entry, distance))
         return best
 
-    def _used(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        with self._lock:
-            return self._words[: self._rows], self._entries[: self._rows]
+
+_Column = TypeVar("_Column", NDArray[np.uint64], NDArray[np.int64])
+
+
+def _grown(column: _Column, rows: int) -> _Column:
+    grown = np.empty((rows, *column.shape[1:]), column.dtype)
+    grown[: len(column)] = column
+    return grown
 
 
 class SqliteCatalogue:
@@ -162,8 +162,16 @@ class SqliteCatalogue:
         self._store = store
         store.migrate("catalogue", _SCHEMA)
         self._columns = Columns()
-        for entry in self.entries_after(0):
-            self._columns.add(entry.entry, _pdqs(entry.probes))
+        self._in_memory = 0
+        self._loading = threading.Lock()
+        self._load()
+
+    def _load(self) -> None:
+        """Read rows into memory that this or another process has written since."""
+        with self._loading:
+            for entry in self.entries_after(self._in_memory):
+                self._columns.add(entry.entry, _pdqs(entry.probes))
+                self._in_memory = entry.entry
 
     def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
         """Keep the fingerprints of content, in the place of older ones; the entry's number."""
@@ -185,7 +193,7 @@ class SqliteCatalogue:
 
         entry = self._store.write(work)
         self._columns.remove(old)
-        self._columns.add(entry, _pdqs(kept))
+        self._load()
         return entry
 
     def forget(self, references: Iterable[str]) -> None:
@@ -204,6 +212,7 @@ class SqliteCatalogue:
 
     def search(self, fingerprints: Sequence[Fingerprint], radius_bits: int) -> list[Finding]:
         """Content within the radius of any of the fingerprints, each once, nearest first."""
+        self._load()
         pdqs = [each.value for each in fingerprints if each.kind is Kind.PDQ]
         best: dict[int, tuple[int, Kind]] = {}
         if pdqs:

@@ -31,6 +31,21 @@ _SETTINGS = click.option(
 )
 
 
+class _Platform(click.Group):
+    """Loads what only scans need when a scan is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "catalogue", "scan"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in {"catalogue", "scan"}:
+            from unspread.platform_kit import scan_commands
+
+            command: click.Command = getattr(scan_commands, cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
 @contextmanager
 def _opened_keys(data: Path) -> "Iterator[Keys]":
     from time import monotonic
@@ -45,7 +60,7 @@ def _opened_keys(data: Path) -> "Iterator[Keys]":
         store.close()
 
 
-@click.group()
+@click.group(cls=_Platform)
 def platform() -> None:
     """Protect a platform: follow lists, decide on uploads, find what is already there."""
 

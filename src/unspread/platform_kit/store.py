@@ -436,10 +436,15 @@ class Store:
 
         return self.read(work)
 
-    def active_listings(self) -> Iterator[tuple[int, Listing]]:
-        """(list number, listing) of all that are to be matched; read while it is consumed."""
+    def active_listings(self, since: int = 0) -> Iterator[tuple[int, Listing]]:
+        """(list number, listing) of all to be matched that changed after sequence `since`.
+
+        Read while it is consumed.
+        """
         cursor = self.read(
-            lambda c: c.execute("SELECT * FROM listings WHERE state = ?", (State.LISTED,))
+            lambda c: c.execute(
+                "SELECT * FROM listings WHERE state = ? AND sequence > ?", (State.LISTED, since)
+            )
         )
         for row in cursor:
             yield row["list"], _listing_of(row)
