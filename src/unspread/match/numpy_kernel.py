@@ -24,6 +24,8 @@ from unspread.match.layout import (
 
 _FLIPS: Final = np.array([0] + [1 << bit for bit in range(16)], dtype=np.int64)
 _TABLE_STARTS: Final = np.arange(CHUNKS, dtype=np.int64)[:, None] * (CHUNK_VALUES + 1)
+_TABLES: Final = np.arange(CHUNKS, dtype=np.int64)[:, None]
+_NEXT: Final = np.roll(np.arange(CHUNKS), -1)
 _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
 _FEW_ROWS: Final = 1 << 18
@@ -124,8 +126,12 @@ class NumpyKernel:
         ids, distances = [], []
         for number, part in enumerate(views):
             rows = tail_rows if number == len(views) - 1 else len(part)
+            if not rows:
+                continue
             try:
                 for positions, found in self._part_matches(part, rows, query, radius_bits):
+                    if not len(positions):
+                        continue
                     alive = part.dead[positions] == 0
                     ids.append(part.ids[positions[alive]])
                     distances.append(found[alive])
@@ -222,33 +228,34 @@ def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I
     # sums to at most l * r / 16 (cycle lemma): that chunk's table finds the row.
     one, two = radius_bits // 16, radius_bits // 8
     words = _words16(query)
-    flips = _FLIPS if one else _FLIPS[:1]
-    keys = (words[:, None] ^ flips) + _TABLE_STARTS
+    keys = (words[:, None] ^ (_FLIPS if one else _FLIPS[:1])) + _TABLE_STARTS
     offsets = tables.offsets.reshape(-1)
-    starts = offsets[keys].astype(np.int64).reshape(-1)
-    counts = offsets[keys + 1].reshape(-1) - starts
-    total = int(counts.sum())
+    starts = offsets[keys].astype(np.int64)
+    counts = offsets[keys + 1] - starts
+    per_table = counts.sum(axis=1)
+    total = int(per_table.sum())
     # A list made to overfill these buckets.
     if total > len(part) // 2 + 4096:
         return None
 
-    count = tables.signatures.shape[1]
-    buckets = np.repeat(np.arange(len(counts)), counts)
-    starts += np.repeat(np.arange(CHUNKS), len(flips)) * count
-    starts[1:] -= np.cumsum(counts)[:-1]
-    slots = starts[buckets] + np.arange(total)
-    wanted = np.repeat(np.roll(words, -1), len(flips))
-    allowed = np.full((CHUNKS, len(flips)), max(two - 1, 0), dtype=np.uint8)
-    allowed[:, 0] = two
-    differing = np.bitwise_count(tables.signatures.reshape(-1)[slots] ^ wanted[buckets])
-    passed = np.flatnonzero(differing <= allowed.reshape(-1)[buckets])
+    # One long list of slots: each bucket's start less what came before it, and counting up.
+    kept = tables.signatures.shape[1]
+    starts += _TABLES * kept
+    starts, counts = starts.reshape(-1), counts.reshape(-1)
+    starts[1:] -= counts.cumsum()[:-1]
+    slots = starts.repeat(counts)
+    slots += np.arange(total)
+    differing = tables.signatures.reshape(-1)[slots]
+    # One bit more than a neighbouring bucket allows; the full rule below decides.
+    differing ^= words[_NEXT].repeat(per_table)
+    slots = slots[np.bitwise_count(differing) <= two]
 
-    places = tables.positions[slots[passed]].astype(np.int64)
+    places = tables.positions[slots].astype(np.int64)
     positions = places[:, 0] | places[:, 1] << 8 | places[:, 2] << 16
     near = _half_distances(part.front[positions], query[:2]) <= radius_bits
-    positions, table = positions[near], buckets[passed[near]] // len(flips)
-    if not len(positions):
-        return positions, positions
+    if not near.any():
+        return positions[:0], positions[:0]
+    positions, table = positions[near], slots[near] // kept
     rows = np.concatenate((part.front[positions], part.back[positions]), axis=1)
     chunks = np.bitwise_count(_words16(rows ^ query)).astype(np.int64)
     distances = chunks.sum(axis=1)
