@@ -52,6 +52,8 @@ _CODECS: Final = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4"}
 _SKIPPING_CODECS: Final = {"h264", "hevc", "mpeg4"}
 """Decoders that can be told to skip frame by frame; libdav1d takes the order once and for all."""
 
+_HEAD_BYTES: Final = 4096
+
 _BAR_SAMPLES: Final = 8
 _BAR_LUMA: Final = 40
 """A line is a bar where no sampled frame is brighter: 16 is black, the rest is coding noise."""
@@ -299,8 +301,34 @@ def open_film(
         length = source.stat().st_size if isinstance(source, Path) else len(source)
         if any(each.pos + each.size > length for each in stream.index_entries):
             raise UnreadableMediaError(DAMAGED)
+        if kind is Format.MATROSKA and _matroska_end(_head(source)) > length:
+            raise UnreadableMediaError(DAMAGED)
         context.thread_count = 1
         yield Film(container, stream, limits)
+
+
+def _head(source: Path | bytes | memoryview | mmap) -> bytes:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    return bytes(source[:_HEAD_BYTES])
+
+
+def _matroska_end(head: bytes) -> int:
+    """Where the file should end by its own account; 0 if it does not say (RFC 8794, 4 and 6)."""
+    at = 0
+    for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+        if not head.startswith(identifier, at) or len(head) <= at + 4:
+            return 0
+        at += 4
+        width = 9 - head[at].bit_length()
+        size = int.from_bytes(head[at : at + width]) & ((1 << 7 * width) - 1)
+        at += width
+        is_segment = identifier == b"\x18\x53\x80\x67"
+        if is_segment and size == (1 << 7 * width) - 1:
+            return 0
+        at += size
+    return at
 
 
 @dataclass(slots=True)
