@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from unspread.errors import InputError, StateError
+from unspread.platform_kit.actions.commands import actions
+from unspread.platform_kit.hooks.commands import s3_events
+from unspread.platform_kit.notices.commands import notices
+from unspread.platform_kit.review.commands import reviewer
 from unspread.platform_kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +67,10 @@ def _opened_keys(data: Path) -> "Iterator[Keys]":
 @click.group(cls=_Platform)
 def platform() -> None:
     """Protect a platform: follow lists, decide on uploads, find what is already there."""
+
+
+for _part in (actions, notices, reviewer, s3_events):
+    platform.add_command(_part)
 
 
 @platform.command()

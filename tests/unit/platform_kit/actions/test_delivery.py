@@ -19,6 +19,7 @@ from unspread.platform_kit.actions.command import CommandDelivery
 from unspread.platform_kit.actions.delivery import Deliver, TryAgainError, UndeliverableError
 from unspread.platform_kit.actions.destinations import make_secret, read_keys, routes
 from unspread.platform_kit.actions.move import MoveDelivery, open_store
+from unspread.platform_kit.actions.queue import QueueDelivery
 from unspread.platform_kit.actions.settings import Command, Webhook
 from unspread.platform_kit.actions.signature import SharedSecret, WebhookCheck, verify
 from unspread.platform_kit.actions.webhook import WebhookDelivery, retry_after_seconds
@@ -281,3 +282,26 @@ def test_an_http_date_far_ahead_does_not_park_an_action_for_ever() -> None:
     seconds = retry_after_seconds(far.strftime("%a, %d %b %Y %H:%M:%S GMT"), START)
     assert seconds == timedelta(days=400).total_seconds()
     assert isinstance(far, datetime)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["actions", "actions.fifo"])
+def test_a_queue_gets_each_action_as_a_message(outbox: Outbox, name: str) -> None:
+    moto = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    action = outbox.find("post/1")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
+        client = boto3.client("sqs", endpoint_url=f"http://{host}:{port}", **keys)
+        options = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+        queue = client.create_queue(QueueName=name, Attributes=options)["QueueUrl"]
+        deliver(QueueDelivery(client, queue), outbox)
+        (message,) = client.receive_message(QueueUrl=queue)["Messages"]
+        assert json.loads(message["Body"])["id"] == action.action_id
+        with pytest.raises(TryAgainError, match="the queue failed"):
+            deliver(QueueDelivery(client, queue + "missing"), outbox)
+    finally:
+        server.stop()
