@@ -69,5 +69,9 @@ fuzz: GROUPS += --group dev --group fuzz
 fuzz: install ## ten minutes of coverage-guided fuzzing of every parser
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+screenshots: GROUPS += --group dev
+screenshots: web browser ## every step of the page, in English and Arabic, for docs/person
+	$(BIN)/python -m tests.screenshots
+
 clean: ## remove what was built; keeps data
 	rm -rf .venv .tools build dist web/node_modules src/*.egg-info src/unspread/match/*.so

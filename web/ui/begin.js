@@ -53,12 +53,15 @@ function step(name) {
   return /** @type {HTMLElement} */ (steps.get(name));
 }
 
+let isMoving = false;
+
 /** @param {string} name */
 function show(name) {
   for (const [each, section] of steps) section.hidden = each !== name;
-  const heading = step(name).querySelector('h1');
   window.scrollTo(0, 0);
-  heading?.focus({ preventScroll: true });
+  // So that a screen reader reads the new step; the first one is read with the page.
+  if (isMoving) step(name).querySelector('h1')?.focus({ preventScroll: true });
+  isMoving = true;
 }
 
 /** Refuses with words, or lets the person go on. */

@@ -7,16 +7,17 @@ const PRESSES = 3;
 const WITHIN_MILLISECONDS = 5000;
 
 const cover = /** @type {HTMLElement} */ (document.getElementById('cover'));
-const button = /** @type {HTMLAnchorElement} */ (document.getElementById('leave'));
+const ADDRESS = '/leave';
 
 /** @type {number[]} */
 let pressed = [];
 
 function leave() {
+  for (const dialog of document.querySelectorAll('dialog')) dialog.close();
   cover.hidden = false;
   document.title = '\u200b';
   empty();
-  window.location.replace(button.href);
+  window.location.replace(ADDRESS);
 }
 
 /** Nothing that was typed or chosen stays behind. */
@@ -28,7 +29,9 @@ function empty() {
   }
 }
 
-button.addEventListener('click', (event) => {
+document.addEventListener('click', (event) => {
+  const link = event.target instanceof Element ? event.target.closest(`a[href="${ADDRESS}"]`) : null;
+  if (link === null) return;
   event.preventDefault();
   leave();
 });
