@@ -12,7 +12,9 @@ published configuration cannot give, and with times in UTC wherever it runs.
 import base64
 import binascii
 import logging
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +35,7 @@ from threatexchange.signal_type.pdq.signal import PdqSignal
 from threatexchange.signal_type.sha256 import VideoSHA256Signal
 from threatexchange.signal_type.signal_base import SignalType
 
-from unspread.crypto import ITEM_KEY_DIGEST_BYTES, OpeningKey
+from unspread.crypto import OpeningKey
 from unspread.errors import InputError, TransportError
 from unspread.exchange.listings import digest, picture_fingerprints
 from unspread.exchange.ncmec import time_text
@@ -57,7 +59,7 @@ class UnspreadCollabConfig(CollaborationConfigWithDefaults):
     api: str = field(init=False, default="unspread")
     state_dir: str = field(
         default="~/.unspread_tx",
-        metadata={"help": "where to keep what withdrawals are checked against"},
+        metadata={"help": "where to keep what was told, to check withdrawals against"},
     )
     windows: int = field(
         default=0,
@@ -108,12 +110,12 @@ class UnspreadCheckpoint(fetched.FetchCheckpointBase):
 
 @dataclass
 class UnspreadRecord:
-    """One listing. In a change of one that was told before, `signals` is None."""
+    """One listing in its newest state, whole: HMA replaces a record and merges nothing."""
 
     level: str
     state: str
-    signals: list[tuple[str, str]] | None = None
-    """(name of the signal type, value)."""
+    signals: list[str]
+    """`pdq:hex` and the like: name of the signal type and value."""
 
 
 @dataclass
@@ -143,36 +145,77 @@ _CATEGORIES: Final = {
 }
 
 
-class ItemKeyDigests:
-    """Digests of items' keys in a file, 16 bytes each, at the place of their listing's id."""
+class Remembered:
+    """What was told of each listing: to check withdrawals against, and to tell it whole again."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = path
         path.touch(mode=0o600)
+        self._database = sqlite3.connect(path, timeout=30)
+        self._database.executescript(
+            "PRAGMA secure_delete=ON; PRAGMA journal_mode=DELETE;"
+            "CREATE TABLE IF NOT EXISTS listing (listing_id INTEGER PRIMARY KEY,"
+            " item_key_digest BLOB, level TEXT, state TEXT, signals TEXT)"
+        )
 
-    def of(self, listing_id: ListingId) -> bytes | None:
+    def item_key_digest(self, listing_id: ListingId) -> bytes | None:
         """One listing's; None if it was never told."""
-        with self._path.open("rb") as file:
-            file.seek(listing_id * ITEM_KEY_DIGEST_BYTES)
-            found = file.read(ITEM_KEY_DIGEST_BYTES)
-        return found if found.strip(b"\0") else None
-
-    def keep(self, listings: Sequence[Listing]) -> None:
-        """Remember these; there once this returns."""
-        with self._path.open("r+b") as file:
-            for listing in listings:
-                file.seek(listing.listing_id * ITEM_KEY_DIGEST_BYTES)
-                file.write(listing.item_key_digest)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._path.write_bytes(b"")
+        row = self._database.execute(
+            "SELECT item_key_digest FROM listing WHERE listing_id = ?", (listing_id,)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is remembered, as after the file was lost."""
-        return not self._path.stat().st_size
+        return self._database.execute("SELECT 1 FROM listing LIMIT 1").fetchone() is None
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._database:
+            self._database.execute("DELETE FROM listing")
+
+    def apply(self, events: Sequence[Event], *, windows: bool) -> dict[str, UnspreadRecord | None]:
+        """Remember what the events say; each listing's newest record, None for what has ended.
+
+        The same events again give the same records: a host may have crashed before it stored them.
+        """
+        touched: dict[ListingId, None] = {}
+        with self._database:
+            for event in events:
+                if isinstance(event, ListingAdded):
+                    each = event.listing
+                    signals = " ".join(_signals(each, windows=windows))
+                    self._database.execute(
+                        "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?)",
+                        (each.listing_id, each.item_key_digest, each.level, each.state, signals),
+                    )
+                    touched[each.listing_id] = None
+                elif isinstance(event, ListingChanged):
+                    self._database.execute(
+                        "UPDATE listing SET level = ?, state = ? WHERE listing_id = ?",
+                        (event.level, event.state, event.listing_id),
+                    )
+                    touched[event.listing_id] = None
+            updates = {str(each): self._record(each) for each in touched}
+            # What has ended keeps the digest of its key and nothing that was computed from it.
+            self._database.execute(
+                "UPDATE listing SET signals = '' WHERE signals <> '' AND state IN (?, ?, ?)",
+                sorted(_ENDED),
+            )
+        return updates
+
+    def _record(self, listing_id: ListingId) -> UnspreadRecord | None:
+        row = self._database.execute(
+            "SELECT level, state, signals FROM listing WHERE listing_id = ?", (listing_id,)
+        ).fetchone()
+        if row is None or State(row[1]) in _ENDED:
+            return None
+        return UnspreadRecord(row[0], row[1], row[2].split())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
 
 
 class UnspreadSignalExchangeAPI(
@@ -194,7 +237,7 @@ class UnspreadSignalExchangeAPI(
         self._credentials = credentials
         self._http = http or httpx.Client(timeout=TIMEOUT_SECONDS)
         name = f"{credentials.log_origin}-{credentials.partner_id}".replace("/", "_")
-        self._digests = ItemKeyDigests(Path(collab.state_dir).expanduser() / f"{name}.digests")
+        self._path = Path(collab.state_dir).expanduser() / f"{name}.sqlite3"
 
     @classmethod
     def get_name(cls) -> str:
@@ -239,31 +282,32 @@ class UnspreadSignalExchangeAPI(
             TrustError: if what came does not hold: keep what you have and call a person.
             TransportError: if the clearinghouse does not answer.
         """
-        if checkpoint is None or not checkpoint.size:
-            checkpoint = None
-            self._digests.clear()
-        elif self._digests.is_empty:
-            log.warning("what withdrawals are checked against is lost: reading from the start")
-            checkpoint = None
-        reader = self._reader(checkpoint)
-        reader.begin()
-        while (request := reader.next_request()) is not None:
-            now = datetime.now(UTC)
-            events = reader.receive(request, self._fetch(request), now)
-            self._digests.keep([each.listing for each in events if isinstance(each, ListingAdded)])
-            place = UnspreadCheckpoint(
-                base64.b64encode(reader.state()).decode(), reader.size, int(now.timestamp())
-            )
-            yield fetched.FetchDelta(_updates(events, windows=bool(self.collab.windows)), place)
+        with closing(Remembered(self._path)) as remembered:
+            if checkpoint is None or not checkpoint.size:
+                checkpoint = None
+                remembered.clear()
+            elif remembered.is_empty:
+                log.warning("what was told before is lost: reading from the start")
+                checkpoint = None
+            reader = self._reader(checkpoint, remembered)
+            reader.begin()
+            while (request := reader.next_request()) is not None:
+                now = datetime.now(UTC)
+                events = reader.receive(request, self._fetch(request), now)
+                updates = remembered.apply(events, windows=bool(self.collab.windows))
+                place = UnspreadCheckpoint(
+                    base64.b64encode(reader.state()).decode(), reader.size, int(now.timestamp())
+                )
+                yield fetched.FetchDelta(updates, place)
 
-    def _reader(self, checkpoint: UnspreadCheckpoint | None) -> FeedReader:
+    def _reader(self, checkpoint: UnspreadCheckpoint | None, remembered: Remembered) -> FeedReader:
         credentials = self._credentials
         return FeedReader(
             policy=trial_policy(credentials.log_origin, _from_b64(credentials.log_key)),
             partner_id=credentials.partner_id,
             key=OpeningKey(_from_b64(credentials.opening_secret)),
             state=None if checkpoint is None else base64.b64decode(checkpoint.state),
-            item_key_digest_of=self._digests.of,
+            item_key_digest_of=remembered.item_key_digest,
         )
 
     def _fetch(self, request: Request) -> bytes:
@@ -282,17 +326,6 @@ class UnspreadSignalExchangeAPI(
         return bytes(body)
 
     @classmethod
-    def fetch_value_merge(
-        cls, old: UnspreadRecord | None, new: UnspreadRecord | None
-    ) -> UnspreadRecord | None:
-        """A change keeps the signals; what has ended is forgotten."""
-        if new is None or State(new.state) in _ENDED:
-            return None
-        if new.signals is not None:
-            return new
-        return None if old is None else UnspreadRecord(new.level, new.state, old.signals)
-
-    @classmethod
     def naive_convert_to_signal_type(
         cls,
         signal_types: Sequence[type[SignalType]],
@@ -305,7 +338,7 @@ class UnspreadSignalExchangeAPI(
         for listing_id, record in fetched.items():
             if State(record.state) not in ACTIVE_STATES:
                 continue
-            for name, value in record.signals or ():
+            for name, _, value in (each.partition(":") for each in record.signals):
                 if name in by_name:
                     having = found.setdefault(by_name[name], {})
                     metadata = having.setdefault(value, UnspreadSignalMetadata({}))
@@ -320,33 +353,16 @@ def _from_b64(text: str) -> bytes:
         raise InputError("the membership holds something that is no base64url") from None
 
 
-def _updates(events: Sequence[Event], *, windows: bool) -> dict[str, UnspreadRecord | None]:
-    updates: dict[str, UnspreadRecord | None] = {}
-    for event in events:
-        if isinstance(event, ListingAdded):
-            listing = event.listing
-            updates[str(listing.listing_id)] = UnspreadRecord(
-                listing.level, listing.state, _signals(listing, windows=windows)
-            )
-        elif isinstance(event, ListingChanged):
-            # In one file a listing may be added and changed: hosts merge once per key.
-            key = str(event.listing_id)
-            before = updates.get(key)
-            signals = None if before is None else before.signals
-            updates[key] = UnspreadRecord(event.level, event.state, signals)
-    return updates
-
-
-def _signals(listing: Listing, *, windows: bool) -> list[tuple[str, str]]:
+def _signals(listing: Listing, *, windows: bool) -> list[str]:
     """What hosts can match: pictures by PDQ, videos by digests of the file."""
     if listing.media is Media.IMAGE:
         return [
-            (PdqSignal.get_name(), each.value.hex())
+            f"{PdqSignal.get_name()}:{each.value.hex()}"
             for each in picture_fingerprints(listing, windows=windows)
         ]
     kinds = ((Kind.MD5, VideoMD5Signal), (Kind.SHA256, VideoSHA256Signal))
     return [
-        (signal.get_name(), found.value.hex())
+        f"{signal.get_name()}:{found.value.hex()}"
         for kind, signal in kinds
         if (found := digest(listing, kind)) is not None
     ]

@@ -62,10 +62,15 @@ class Host:
             return httpx.Response(404)
 
     def fetch(self) -> int:
+        """As HMA does: a record replaces the one before, nothing is merged."""
         api, count = self.api(), 0
         for delta in api.fetch_iter(SIGNALS, self.checkpoint):
             count += len(delta.updates)
-            api.naive_fetch_merge(self.state, delta.updates)
+            for key, record in delta.updates.items():
+                if record is None:
+                    self.state.pop(key, None)
+                else:
+                    self.state[key] = record
             self.checkpoint = delta.checkpoint
         return count
 
@@ -193,8 +198,8 @@ def test_a_host_that_lost_what_withdrawals_are_checked_against_reads_from_the_st
     log.add()
     log.publish()
     host.fetch()
-    [digests] = (tmp_path / "tx").iterdir()
-    digests.unlink()
+    [remembered] = (tmp_path / "tx").iterdir()
+    remembered.unlink()
     log.withdraw(gone)
     log.publish()
     host.fetch()
@@ -209,6 +214,37 @@ def test_what_a_host_stores_survives_its_storage(host, log):
     stored = msgspec.json.encode(host.checkpoint)
     host.checkpoint = msgspec.json.decode(stored, type=UnspreadCheckpoint)
     assert host.fetch() == 0
+
+
+def test_a_host_that_crashed_before_it_stored_is_told_the_same_again(host, log):
+    gone, kept = log.add(), log.add()
+    log.publish()
+    host.fetch()
+    before = host.checkpoint
+    log.confirm(kept)
+    log.withdraw(gone)
+    log.publish()
+    told = []
+    for _ in range(2):
+        deltas = host.api().fetch_iter(SIGNALS, before)
+        told.append([(key, each) for delta in deltas for key, each in delta.updates.items()])
+    assert told[0] == told[1]
+    assert dict(told[0])[str(gone)] is None
+    assert dict(told[0])[str(kept)].level == Level.CONFIRMED
+
+
+def test_what_has_ended_leaves_no_fingerprint_behind(host, log, tmp_path):
+    gone = log.add()
+    value = pdq_of(log, gone)
+    log.publish()
+    host.fetch()
+    [file] = (tmp_path / "tx").iterdir()
+    assert value.encode() in file.read_bytes()
+    log.withdraw(gone)
+    log.publish(erased=[gone])
+    host.fetch()
+    assert value.encode() not in file.read_bytes()
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_credentials_are_the_membership_that_enrolment_wrote(monkeypatch):
