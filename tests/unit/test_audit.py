@@ -83,13 +83,23 @@ def test_an_audit_says_in_words_how_a_log_is(site: Site) -> None:
     assert first.exit_code == 0, first.output
     assert "Confirm it with somebody you trust" in first.output
     assert "Size              303 entries, audited for the first time" in first.output
-    assert "Slowest platform  Slow Board: 20" in first.output
+    assert "Slowest platform  Slow Board: 203 entries behind" in first.output
     assert "Wrong             nothing" in first.output
     site.log.add()
     site.log.publish()
     second = site.audit()
     assert "304 entries, 1 more than" in second.output
     assert "History           continues the log as it was" in second.output
+
+
+def test_a_platform_that_has_applied_everything_is_not_behind(site: Site) -> None:
+    site.log.add()
+    site.log.publish()
+    for size in (1, 2):
+        site.acknowledge("Quick Board", size)
+        site.log.publish()
+        (platform,) = json.loads(site.audit("--json").stdout)["platforms"]
+        assert platform["behind"] == 0
 
 
 def test_an_audit_for_programs_is_one_object(site: Site) -> None:
@@ -113,7 +123,7 @@ def test_an_audit_tells_how_long_platforms_take(site: Site) -> None:
         site.acknowledge("Quick Board", size, after_seconds=2)
         site.acknowledge("Slow Board", size, after_seconds=40)
     site.log.publish()
-    report = json.loads(site.audit("--json").output)
+    report = json.loads(site.audit("--json").stdout)
     delays = {each["name"]: each["median_seconds"] for each in report["platforms"]}
     assert delays["Quick Board"] < 3
     assert 36 <= delays["Slow Board"] <= 40

@@ -59,6 +59,8 @@ class AuditState(msgspec.Struct):
     """When which size was first seen, by this audit or by a platform that acknowledged it."""
     blinded: int = 0
     public: int = 0
+    to_apply: int = 0
+    """Up to here there is something to apply; what follows are acknowledgements alone."""
     platforms: dict[str, Platform] = msgspec.field(default_factory=dict)
     seeds: dict[int, bytes] = msgspec.field(default_factory=dict)
     """Epochs whose seed is committed to and not revealed yet."""
@@ -99,7 +101,7 @@ class PlatformReport:
 
     name: str
     behind: int
-    """Entries that it has not acknowledged."""
+    """Entries that it has not acknowledged, short of acknowledgements at the end."""
     acknowledged_at: datetime
     median_seconds: float | None
     """From the first that is known of an entry, a listing or a withdrawal alike, to its word."""
@@ -256,13 +258,8 @@ class Audit:
         delays = sorted(platform.delays_seconds)
         median = delays[len(delays) // 2] if delays else None
         p95 = delays[min(len(delays) - 1, len(delays) * 95 // 100)] if delays else None
-        behind = max(0, self._target.size - platform.size)
-        # Acknowledgements are entries themselves: nobody has to acknowledge those.
-        later = sum(size > platform.size for size in self._acknowledged())
-        return PlatformReport(name, max(0, behind - later), platform.at, median, p95)
-
-    def _acknowledged(self) -> list[int]:
-        return [each.size for each in self.state.platforms.values()]
+        behind = max(0, self.state.to_apply - platform.size)
+        return PlatformReport(name, behind, platform.at, median, p95)
 
     def _ago(self, at: datetime) -> str:
         hours = int((self._now - at).total_seconds() // 3600)
@@ -281,6 +278,8 @@ class Audit:
 
     def _read(self, index: int, entry: bytes) -> None:
         kind, payload = entry[:1], entry[1:]
+        if kind != bytes([EntryKind.ACK]):
+            self.state.to_apply = index + 1
         if kind == bytes([BLINDED]):
             self.state.blinded += 1
             if len(payload) != 32:
