@@ -15,6 +15,7 @@ from tests.journeys.test_page_for_everyone import walk
 
 FOLDER: Final = Path(__file__).parents[1] / "docs/person"
 READING: Final = {"": "start", "now": "threat", "safe": "safe", "how": "how", "help": "help"}
+OVERVIEW: Final = ("start", "2-choose", "4-check", "5-receipt")
 COLOURS: Final = 32
 """Enough for flat colours; a picture is then some 15 kB."""
 
@@ -43,6 +44,16 @@ def take(page: Page, stand: Stand, language: str) -> None:
         save(page, f"{language}-{number}-{step}")
 
 
+def overview() -> None:
+    """Four steps side by side, for the README."""
+    steps = [Image.open(FOLDER / f"en-{each}.png").convert("RGB") for each in OVERVIEW]
+    width, height, gap = PHONE["width"], PHONE["height"], 24
+    sheet = Image.new("RGB", (len(steps) * (width + gap) - gap, height), "white")
+    for number, step in enumerate(steps):
+        sheet.paste(step.crop((0, 0, width, height)), (number * (width + gap), 0))
+    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(FOLDER / "overview.png", optimize=True)
+
+
 def main() -> None:
     """Write them all."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -59,6 +70,7 @@ def main() -> None:
             take(page, stand, language)
             page.close()
         browser.close()
+    overview()
 
 
 if __name__ == "__main__":
