@@ -8,7 +8,7 @@ import importlib
 
 from benchmarks.report import PAGE, Report, machine, write_section
 
-MODULES = ("match", "feed", "end_to_end", "recall")
+MODULES = ("match", "feed", "recall", "platform", "end_to_end")
 
 
 def main() -> None:
