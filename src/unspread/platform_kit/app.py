@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from unspread.errors import StateError
 from unspread.fingerprint.confined import Budget, Confined
-from unspread.platform_kit import api
+from unspread.platform_kit import api, snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.actions.service import run as deliver_actions
 from unspread.platform_kit.bank import Bank, rows_of
@@ -39,6 +39,8 @@ log = structlog.get_logger("unspread.platform")
 
 _KEYS_RELOAD_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 0.5
+_SNAPSHOT_SECONDS: Final = 300.0
+"""A listing that was withdrawn stays in a snapshot's file no longer than this, and a little."""
 
 
 def utc_now() -> datetime:
@@ -84,10 +86,14 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
 
 
 async def load_bank(kit: Kit) -> None:
-    """Fill the bank with what the store holds."""
-    sequence = await asyncio.to_thread(kit.store.sequence)
-    rows = await asyncio.to_thread(lambda: rows_of(kit.store.active_listings()))
-    kit.bank = await asyncio.to_thread(Bank, kit.names, rows, sequence)
+    """Fill the bank with what the store holds, from a snapshot if there is one."""
+    bank = await asyncio.to_thread(snapshots.load, kit.settings.data, kit.store, kit.names)
+    if bank is None:
+        sequence = await asyncio.to_thread(kit.store.sequence)
+        rows = await asyncio.to_thread(lambda: rows_of(kit.store.active_listings()))
+        bank = await asyncio.to_thread(Bank, kit.names, rows, sequence)
+        bank.changes_since_save = len(bank)
+    kit.bank = bank
     await kit.catch_up()
     kit.metrics.bank_rows.set(len(kit.bank))
     kit.loaded = True
@@ -137,6 +143,16 @@ async def _keep_house(kit: Kit, wake: asyncio.Event) -> None:
             pass
 
 
+async def _save_snapshots(kit: Kit) -> None:
+    """Keep a snapshot of a large bank, and nothing in it that has been withdrawn for long."""
+    while True:
+        await asyncio.sleep(_SNAPSHOT_SECONDS)
+        try:
+            await kit.save_snapshot()
+        except OSError:
+            log.exception("cannot write a snapshot")
+
+
 async def _watch_store(kit: Kit) -> None:
     """See what other processes changed: local banks, and in a replica everything."""
     while True:
@@ -162,6 +178,7 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
         async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:
             work = [_keep_house(kit, wake), _watch_store(kit), settle_reviews(kit, stop)]
             if not settings.replica:
+                work.append(_save_snapshots(kit))
                 work.append(_search_catalogue(kit))
                 work.append(deliver_actions(kit.store, settings, stop))
                 for name, membership in joined:

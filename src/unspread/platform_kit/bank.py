@@ -10,6 +10,7 @@ its fingerprints were. One thread at a time changes the bank; any may ask it.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -105,6 +106,11 @@ class Bank:
         self.sequence = sequence
         """Up to which change of the store this bank has everything."""
         self._names = dict(names)
+        self.version = 0
+        """Grows with every change."""
+        self.changes_since_save = 0
+        self.erased_since_save = False
+        """Whether a listing has ended that the last snapshot may still hold."""
         empty = Rows(np.empty(0, np.int64), np.empty((0, 4), np.uint64), {})
         rows = rows or empty
         self._index = Index.build(rows.ids, rows.words)
@@ -116,8 +122,26 @@ class Bank:
                 self._digests[kind] = DigestTable.build(
                     keys.reshape(-1, 2).astype(np.uint64), row_ids
                 )
-        self.version = 0
-        """Grows with every change."""
+
+    def save(self, directory: Path) -> None:
+        """Write a snapshot that any number of processes may open and share."""
+        directory.mkdir(parents=True)
+        self._index.save(directory / "index")
+        for kind, table in self._digests.items():
+            table.save(directory / kind.value)
+        self.changes_since_save, self.erased_since_save = 0, False
+
+    @classmethod
+    def open(cls, directory: Path, names: Mapping[int, str], sequence: int) -> "Bank":
+        """The bank in a snapshot: its pages are shared with others who opened it.
+
+        Raises:
+            SnapshotError, OSError, ValueError: if it is not whole.
+        """
+        bank = cls(names, sequence=sequence)
+        bank._index = Index.open(directory / "index")
+        bank._digests = {kind: DigestTable.open(directory / kind.value) for kind in bank._digests}
+        return bank
 
     def name_lists(self, names: Mapping[int, str]) -> None:
         """Learn of new lists."""
@@ -151,6 +175,8 @@ class Bank:
             table.remove(old.tolist())
             table.add(new.digests[kind])
         self.version += 1
+        self.changes_since_save += len(listings)
+        self.erased_since_save |= any(not listing.is_active for _, listing, _ in listings)
 
     def matches(
         self, probes: Sequence[Probe], lists: Mapping[str, ListSettings]

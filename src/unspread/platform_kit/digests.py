@@ -7,6 +7,7 @@ MD5 whole, SHA-256's first half, for which nobody can make a second file (2**128
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 KEY_BYTES: Final = 16
 _MERGE_AT: Final = 16_384
+_COLUMNS: Final = ("high", "low", "ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,27 @@ class DigestTable:
         table._state = _State(high, low, ids[order], {}, set())
         return table
 
-    def columns(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Keys (n, 2) and ids (n,) of everything in the table, for a snapshot."""
+    def save(self, stem: Path) -> None:
+        """Write three columns to files that begin with `stem`, for `open`."""
         self._merge()
         state = self._state
-        return np.column_stack((state.high, state.low)), state.ids
+        for name, column in zip(_COLUMNS, (state.high, state.low, state.ids), strict=True):
+            np.save(stem.with_name(f"{stem.name}-{name}.npy"), column)
+
+    @classmethod
+    def open(cls, stem: Path) -> "DigestTable":
+        """The table that `save` wrote, mapped from its files.
+
+        Raises:
+            OSError, ValueError: if they are not whole.
+        """
+        table = cls()
+        high, low, ids = (
+            np.load(stem.with_name(f"{stem.name}-{name}.npy"), mmap_mode="r", allow_pickle=False)
+            for name in _COLUMNS
+        )
+        table._state = _State(high, low, ids, {}, set())
+        return table
 
     def add(self, pairs: Iterable[tuple[bytes, int]]) -> None:
         """Add digests with their row ids."""

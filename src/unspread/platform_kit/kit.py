@@ -18,6 +18,7 @@ import structlog
 
 from unspread.errors import UnreadableMediaError
 from unspread.model import Listing, Media
+from unspread.platform_kit import snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.bank import Bank, Probe
 from unspread.platform_kit.catalogue import Catalogue, checked_reference
@@ -434,6 +435,20 @@ class Kit:
                 bank.sequence = changes[-1].sequence
                 self.metrics.bank_rows.set(len(bank))
                 self.new_listings.set()
+
+    async def save_snapshot(self) -> bool:
+        """Write a snapshot if enough changed, or if the last holds what was withdrawn.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        bank, data = self.bank, self.settings.data
+        many = bank.changes_since_save >= self.settings.snapshot_after_changes
+        if not many and not (bank.erased_since_save and snapshots.exists(data)):
+            return False
+        async with self._catching_up:
+            await asyncio.to_thread(snapshots.save, data, self.store, bank)
+        return True
 
     async def checked(self, name: str) -> None:
         """Note that a list was found to be current."""

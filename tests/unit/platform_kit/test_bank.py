@@ -132,7 +132,7 @@ def test_a_digest_table_is_a_dictionary_of_sets(steps, merge_at):
     table, model = DigestTable(), {}
     for count, (adds, value, row_id) in enumerate(steps):
         if count == merge_at:
-            table.columns()
+            table._merge()
         if adds and row_id not in model.get(value, set()):
             table.add([(value, row_id)])
             model.setdefault(value, set()).add(row_id)
