@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from unspread.clearinghouse.exchange_keys import ExchangeKey, KeyStore, Programme, secret_digest
-from unspread.errors import InputError, StateError
+from unspread.errors import InputError, StateError, TransportError, UnspreadError
 from unspread.exchange import ncmec, stopncii, threatexchange
 from unspread.exchange.listings import (
     ListingSource,
@@ -184,8 +185,8 @@ class _Door:
             given = await self._when_settled(answer, question)
             records = given.records
             response = Response(given.body, media_type=given.media_type)
-        except (InputError, StateError, ClientDisconnect) as error:
-            response = wire.refuse(_STATUS.get(type(error), 400), str(error))
+        except (UnspreadError, ClientDisconnect) as error:
+            response = wire.refuse(_status(error), str(error))
         response.headers["Cache-Control"] = "no-store"
         call = Call(int(now), key_id, wire.name, operation, response.status_code, records)
         await run_in_threadpool(self._exchange.audit.note, call)
@@ -194,21 +195,27 @@ class _Door:
     async def _when_settled(
         self, answer: Callable[[_Question], _Answer], question: _Question
     ) -> _Answer:
-        for _ in range(int(SETTLE_WAIT_SECONDS / SETTLE_POLL_SECONDS)):
+        deadline = time.monotonic() + SETTLE_WAIT_SECONDS
+        while True:
             try:
                 return await run_in_threadpool(answer, question)
             except NotSettledError:
-                await asyncio.sleep(SETTLE_POLL_SECONDS)
-        return await run_in_threadpool(answer, question)
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(SETTLE_POLL_SECONDS)
 
 
-_STATUS: Final[Mapping[type[Exception], int]] = {
-    KeyRefusedError: 401,
-    RightMissingError: 403,
-    StateError: 403,
-    UnknownListingError: 404,
-    NotSettledError: 503,
-}
+_STATUSES: Final = (
+    (KeyRefusedError, 401),
+    (UnknownListingError, 404),
+    (NotSettledError, 503),
+    (TransportError, 503),
+    (StateError, 403),
+)
+
+
+def _status(error: Exception) -> int:
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 400)
 
 
 async def _body(request: Request, limit: int) -> bytes:

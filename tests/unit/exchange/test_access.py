@@ -87,6 +87,16 @@ def test_answers_are_kept_by_no_cache_and_large_documents_are_refused(world):
     assert answer.status_code == 400
 
 
+def test_a_database_that_is_busy_is_a_reason_to_come_back(world, monkeypatch):
+    def busy(*_args, **_kwargs):
+        raise TransportError("too many are writing at once")
+
+    monkeypatch.setattr(world.listings, "members", busy)
+    answer = world.ncmec().get("/v2/members")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert world.audit.calls[-1].status == 503
+
+
 def test_a_key_is_long_random_and_kept_as_a_digest():
     one, other = new_secret(bytes(24)), new_secret(bytes(23) + b"\1")
     assert len(one) == 37

@@ -4,6 +4,7 @@ import time
 from random import Random
 
 import pytest
+from click.testing import CliRunner
 
 from tests.unit.clearinghouse.conftest import (
     Running,
@@ -15,7 +16,9 @@ from tests.unit.clearinghouse.conftest import (
     running,
     settings,
 )
+from tests.unit.exchange.test_ncmec import valid
 from unspread.clearinghouse import exchange_keys, housekeeping, partners
+from unspread.clearinghouse.commands import clearinghouse as clearinghouse_command
 from unspread.clearinghouse.exchange_keys import Programme
 from unspread.clearinghouse.exchange_source import DatabaseListings, member_number
 from unspread.exchange import ncmec, stopncii
@@ -91,6 +94,7 @@ def entries(house: Running, who: Credentials, clock: Clock, **params: str) -> st
         "GET", "/exchange/ncmec/v2/entries", params=query, auth=(who.user, who.password)
     )
     assert answer.status_code == 200, answer.text
+    valid(answer.content)
     return answer.text
 
 
@@ -343,3 +347,31 @@ def test_a_platform_with_keys_of_its_own_may_have_old_ones_too(house):
         "GET", "/exchange/ncmec/v2/members", auth=(platform.partner_id, key.secret)
     )
     assert "Sample board" in answer.text
+
+
+def test_staff_issue_list_rotate_and_revoke_keys_by_command(settings):
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(clearinghouse_command, [*arguments, "--data", data])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    data = str(settings.data)
+    invitation = run("partner", "invite", "Old platform").strip()
+    partner_id = invitation.partition(".")[0]
+    staff = ("--by", "Ada", "--by", "Bo")
+    told = run("partner", "key", "issue", partner_id, "threatexchange", *staff)
+    label, token, key_id = told.strip().split("\t")
+    assert label == "access_token"
+    assert token.startswith(f"{app_id(member_number(partner_id))}|unsp_")
+    scope = ("--scope", "read ages=minor")
+    told = run("partner", "key", "issue", partner_id, "stopncii", *staff, *scope)
+    labels = [line.split("\t")[0] for line in told.splitlines()]
+    assert labels == ["fetch_function_key", "subscription_key"]
+    replaced = run("partner", "key", "rotate", key_id).split("\t")[2].strip()
+    assert run("partner", "key", "revoke", replaced).strip() == "revoked"
+    listed = [line.split("\t") for line in run("partner", "key", "list").splitlines()]
+    scopes = [each[2] for each in listed]
+    assert "stopncii:read ages=minor" in scopes
+    assert scopes.count("threatexchange:read feedback") == 2
+    assert {each[0] for each in listed if each[4]} == {key_id, replaced}
+    assert all("unsp_" not in " ".join(each) for each in listed)
