@@ -109,11 +109,13 @@ def serve(data: Path, file: Path | None, host: str | None, port: int | None) -> 
     """Follow the lists and answer /scan and /lookup."""
     import uvicorn
 
+    from unspread.platform_kit import traces
     from unspread.platform_kit.app import create_app
     from unspread.platform_kit.logs import set_up
 
     settings = Settings.load(data, file, host=host, port=port)
     set_up(as_json=settings.log_json)
+    traces.set_up(settings.traces)
     app = create_app(settings)
     try:
         uvicorn.run(
@@ -127,6 +129,21 @@ def serve(data: Path, file: Path | None, host: str | None, port: int | None) -> 
         )
     except OSError as error:
         raise StateError(f"cannot listen on {settings.host}:{settings.port}: {error}") from None
+
+
+@platform.command()
+@_DATA
+@_SETTINGS
+def check(data: Path, file: Path | None) -> None:
+    """Say whether settings, database, decoders and lists are in order; status 3 if not."""
+    from unspread.platform_kit.checks import findings
+
+    problems = 0
+    for each in findings(Settings.load(data, file)):
+        problems += not each.is_good
+        click.echo(f"{'ok  ' if each.is_good else 'BAD '} {each.text}")
+    if problems:
+        raise StateError(f"{problems} things need a look")
 
 
 @platform.group()

@@ -90,7 +90,10 @@ class Database:
                     connection.execute(statement)
                     connection.execute("INSERT INTO migrations VALUES (?, ?)", (part, number))
 
-        self.write(work)
+        try:
+            self.write(work)
+        except sqlite3.Error as error:
+            raise DatabaseError(f"the database cannot be brought up to date: {error}") from None
 
     def submit(self, work: Callable[[sqlite3.Connection], _T]) -> "Future[_T]":
         """Queue `work` for the next transaction; the future is done once it is durable.

@@ -27,6 +27,7 @@ from unspread.platform_kit.policy import Decision, Match, action_for, conclude, 
 from unspread.platform_kit.scanner import BusyError, Scanned, Scanner
 from unspread.platform_kit.settings import Fallback, ListSettings, Response, Settings
 from unspread.platform_kit.store import Finding, ListState, Origin, Store
+from unspread.platform_kit.traces import span
 
 log = structlog.get_logger("unspread.platform")
 
@@ -131,7 +132,7 @@ class Kit:
         if not self.is_loaded:
             return self._unavailable("no list is loaded yet")
         try:
-            with self.metrics.scan_seconds.time():
+            with self.metrics.scan_seconds.time(), span("fingerprint"):
                 scanned = await self.scanner.scan(media)
         except BusyError as error:
             return self._unavailable(str(error))
@@ -141,7 +142,10 @@ class Kit:
             if accepted:
                 self.metrics.fail_open.labels("unreadable").inc()
             return ScanAnswer("unreadable", False, accepted, str(error))
-        answer = await self.decide(scanned, reference)
+        with span("decide", media=scanned.media) as current:
+            answer = await self.decide(scanned, reference)
+            if current is not None:
+                current.set_attribute("decision", answer.decision)
         if reference is not None and answer.decision == Decision.HOLD and self.keep_held:
             await asyncio.to_thread(self.keep_held, reference, media)
         return answer
@@ -428,10 +432,11 @@ class Kit:
                     (each.list_number, each.listing, each.first_sequence <= bank.sequence)
                     for each in changes
                 ]
-                if len(listings) > _TAKE_ON_LOOP:
-                    await asyncio.to_thread(bank.take, listings)
-                else:
-                    bank.take(listings)
+                with span("take listings", count=len(listings)):
+                    if len(listings) > _TAKE_ON_LOOP:
+                        await asyncio.to_thread(bank.take, listings)
+                    else:
+                        bank.take(listings)
                 bank.sequence = changes[-1].sequence
                 self.metrics.bank_rows.set(len(bank))
                 self.new_listings.set()
