@@ -212,7 +212,7 @@ def submit_feedback(source: ListingSource, caller: Caller, body: bytes, at: date
             meaning = _meaning(each.feedbackValue, each.tags)
             if meaning is not None:
                 said.append((_value(each.hashValue), *meaning))
-        except (msgspec.MsgspecError, MalformedFingerprintError):
+        except (*transfer.UNREADABLE, MalformedFingerprintError):
             continue
     return _take(source, caller, said, at)
 
@@ -249,7 +249,7 @@ def submit_hashes(source: ListingSource, caller: Caller, body: bytes, at: dateti
             each = msgspec.json.decode(raw, type=_PostedHash)
             kind, media = SIGNAL_TYPES[each.signalType.removeprefix(_ENUM_PREFIX)]
             value = _value(each.hashValue)
-        except (msgspec.MsgspecError, MalformedFingerprintError, KeyError):
+        except (*transfer.UNREADABLE, MalformedFingerprintError, KeyError):
             continue
         if value[0] is not kind:
             continue
@@ -268,7 +268,7 @@ def submit_hashes(source: ListingSource, caller: Caller, body: bytes, at: dateti
 def _posted(body: bytes) -> _Posted:
     try:
         posted = msgspec.json.decode(body, type=_Posted)
-    except msgspec.MsgspecError:
+    except transfer.UNREADABLE:
         raise InputError("not a document of this programme") from None
     if len(posted.hashFeedbacks) + len(posted.hashRecords) > MAX_POSTED:
         raise InputError(f"at most {MAX_POSTED} at once")
@@ -353,7 +353,7 @@ class HashesFetch:
         body = transfer.check(response)
         try:
             page = msgspec.json.decode(body, type=_RawPage)
-        except msgspec.MsgspecError:
+        except transfer.UNREADABLE:
             raise transfer.AnswerError("not a page of this programme") from None
         if page.hasMoreRecords and not page.nextPageToken:
             raise transfer.AnswerError("a page that promises more without saying where")
@@ -362,7 +362,7 @@ class HashesFetch:
         for raw in page.hashRecords or ():
             try:
                 record = _read(msgspec.json.decode(raw, type=_RawRecord))
-            except (msgspec.MsgspecError, MalformedFingerprintError):
+            except (*transfer.UNREADABLE, MalformedFingerprintError):
                 skipped += 1
                 continue
             records += [] if record is None else [record]

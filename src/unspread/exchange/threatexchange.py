@@ -354,7 +354,7 @@ class UpdatesFetch:
         body = transfer.check(response)
         try:
             page = msgspec.json.decode(body, type=_Page)
-        except msgspec.MsgspecError:
+        except transfer.UNREADABLE:
             raise transfer.AnswerError("not a page of this programme") from None
         following = "" if page.paging is None else page.paging.next
         if following and not following.startswith(self._base_url + "/"):
@@ -366,7 +366,7 @@ class UpdatesFetch:
             try:
                 update = msgspec.json.decode(raw, type=_Update, strict=False)
                 record = _read(update)
-            except (msgspec.MsgspecError, MalformedFingerprintError):
+            except (*transfer.UNREADABLE, MalformedFingerprintError):
                 skipped += 1
                 continue
             updated_at = max(updated_at, update.last_updated)

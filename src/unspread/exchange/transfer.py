@@ -22,6 +22,10 @@ ASSUMED_QUALITY: Final = 100
 """The programmes tell no quality of a PDQ; what was submitted to them was chosen to match."""
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises for JSON that is malformed, of another shape, or not UTF-8."""
+
+
 class AnswerError(TransportError):
     """The programme's answer cannot be used as a whole; nothing of it was applied."""
 
@@ -100,7 +104,7 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             return msgspec.json.decode(text, type=cls) if text else cls()
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise InputError("not a cursor of this programme") from None
 
 
