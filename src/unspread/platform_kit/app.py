@@ -21,6 +21,7 @@ from unspread.platform_kit.access import Keys
 from unspread.platform_kit.actions.service import run as deliver_actions
 from unspread.platform_kit.bank import Bank, rows_of
 from unspread.platform_kit.catalogue import SqliteCatalogue
+from unspread.platform_kit.cybertip.service import routes as cybertip_routes
 from unspread.platform_kit.enrolment import Membership, memberships
 from unspread.platform_kit.feedback import FeedbackSender
 from unspread.platform_kit.hooks.service import routes as hook_routes
@@ -245,7 +246,13 @@ def create_app(settings: Settings) -> Starlette:
                 lock.close()
 
     app = Starlette(
-        routes=[*api.routes(kit), *review_routes(kit), *notice_routes(kit), *hook_routes(kit)],
+        routes=[
+            *api.routes(kit),
+            *review_routes(kit),
+            *notice_routes(kit),
+            *hook_routes(kit),
+            *cybertip_routes(kit),
+        ],
         lifespan=lifespan,
     )
     app.state.kit = kit

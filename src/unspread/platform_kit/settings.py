@@ -15,6 +15,7 @@ import msgspec
 from unspread.errors import InputError
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Level
 from unspread.platform_kit.actions.settings import AnyDestination
+from unspread.platform_kit.cybertip.filing import CyberTipSettings
 from unspread.platform_kit.hooks.settings import HmaSettings, MastodonSettings, TusdSettings
 from unspread.platform_kit.notices.settings import NoticeSettings
 from unspread.platform_kit.review.rules import ReviewSettings
@@ -202,6 +203,8 @@ class Settings(_Section, frozen=True):
     """People who look at what is held: docs/platform/review.md."""
     notices: NoticeSettings = NoticeSettings()
     """Signed requests for removal: docs/platform/notices.md."""
+    cybertip: CyberTipSettings | None = None
+    """Reports to NCMEC: docs/platform/cybertip.md."""
     hma: HmaSettings = HmaSettings()
     """Callers of Hasher-Matcher-Actioner: docs/platform/hma.md."""
     tusd: TusdSettings | None = None

@@ -51,13 +51,16 @@ class ReviewPages:
         content: Content,
         settings: ReviewSettings,
         clock: Callable[[], datetime],
+        reports: bool = False,
     ) -> None:
+        """`reports`: whether /review/report is there."""
         self._store = store
         self._records = records
         self._desk = desk
         self._content = content
         self._settings = settings
         self._clock = clock
+        self._reports = reports
         self._skipped: dict[ReviewerId, set[ContentKey]] = {}
 
     def routes(self) -> list[BaseRoute]:
@@ -99,6 +102,7 @@ class ReviewPages:
             may_look=exposure.may_look(self._settings),
             settings=self._settings,
             message=message,
+            reports=self._reports,
         )
 
     def _open_next(self, who: Reviewer, waiting: list[Task], now: datetime) -> Task | None:

@@ -67,6 +67,7 @@ def routes(kit: Kit) -> list[BaseRoute]:
         content=content,
         settings=kit.settings.review,
         clock=kit.clock,
+        reports=kit.settings.cybertip is not None,
     )
     return [
         *pages.routes(),
