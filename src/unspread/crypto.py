@@ -236,12 +236,12 @@ class SealedStream:
         self._cipher = AESGCM(key)
         self._associated = associated
 
-    def seal(self, number: int, plaintext: bytes, *, is_last: bool) -> bytes:
+    def seal(self, number: int, plaintext: bytes | memoryview, *, is_last: bool) -> bytes:
         """Chunk `number`, 0.., 16 bytes longer than its plaintext."""
         nonce = number.to_bytes(11, "big") + bytes([is_last])
         return self._cipher.encrypt(nonce, plaintext, self._associated)
 
-    def open(self, number: int, sealed: bytes, *, is_last: bool) -> bytes:
+    def open(self, number: int, sealed: bytes | memoryview, *, is_last: bool) -> bytes:
         """The plaintext of chunk `number`.
 
         Raises:

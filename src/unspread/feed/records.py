@@ -40,6 +40,8 @@ _ADD_DOMAIN: Final = b"unspread/v1/add\x00"
 _CHANGE_DOMAIN: Final = b"unspread/v1/change\x00"
 _PADDING_DOMAIN: Final = b"unspread/v1/padding\x00"
 _RECORD_VERSION: Final = 1
+_MOST_HOURS: Final = 1 << 24
+"""Until the year 3883; so the first byte of an hour is 0."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ADD_HEAD: Final = struct.Struct(">16sBBBBI16sBB")
@@ -210,7 +212,7 @@ class AddRecord:
             InputError: if something is out of its range.
         """
         hours, rest = divmod(self.listed_at - _EPOCH, timedelta(hours=1))
-        if rest or not 0 <= hours < 1 << 32:
+        if rest or not 0 <= hours < _MOST_HOURS:
             raise InputError("the time of listing is given in whole hours of UTC")
         if not 1 <= len(self.fingerprints) <= MAX_FINGERPRINTS:
             raise InputError(f"a listing has 1 to {MAX_FINGERPRINTS} fingerprints")
@@ -337,7 +339,7 @@ class AddPayloads:
     """
 
     _HEADS: Final = frozenset(
-        bytes((_RECORD_VERSION, media, age, level))
+        bytes((_RECORD_VERSION, media, age, level, 0))
         for media in range(len(_MEDIA))
         for age in range(len(_AGES))
         for level in range(len(_LEVELS))
@@ -354,7 +356,7 @@ class AddPayloads:
             MalformedRecordError: if it would not.
         """
         shape = self._shapes.get((payload[40:44], len(payload)))
-        if shape is not None and payload[16:20] in self._HEADS:
+        if shape is not None and payload[16:21] in self._HEADS:
             tags_of, tags, qualities_of = shape
             if tags_of(payload) == tags and max(qualities_of(payload)) <= 100:
                 return

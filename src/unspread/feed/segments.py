@@ -138,8 +138,9 @@ class SegmentContext:
             wrapped,
         ]
         last = max(0, (len(plaintext) - 1) // CHUNK_BYTES)
+        view = memoryview(plaintext)
         for number in range(last + 1):
-            chunk = plaintext[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
+            chunk = view[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
             parts.append(stream.seal(number, chunk, is_last=number == last))
         return b"".join(parts)
 
@@ -163,12 +164,12 @@ class SegmentContext:
             raise MalformedSegmentError("a segment's key has 32 bytes")
         stream = SealedStream(content_key, associated)
         step = CHUNK_BYTES + _TAG_BYTES
-        last = max(0, (len(data) - at - 1) // step)
+        sealed = memoryview(data)[at:]
+        last = max(0, (len(sealed) - 1) // step)
         return b"".join(
-            stream.open(number, data[at + number * step : at + (number + 1) * step],
-                        is_last=number == last)
+            stream.open(number, sealed[number * step : (number + 1) * step], is_last=number == last)
             for number in range(last + 1)
-        )  # fmt: skip
+        )
 
 
 def check_payload(entry: Entry) -> None:
