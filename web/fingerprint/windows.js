@@ -130,7 +130,7 @@ function windowsOf(table) {
     const larger = HALF_SIZES[at + 1] ?? HALF_SIZES[at];
     return larger >= smallest && smaller <= largest;
   });
-  const contrasts = sizes.map((size) => contrastOf(table, size));
+  const contrasts = sizes.map((size, at) => contrastOf(table, size, marginOf(sizes[at - 1] ?? size) - 1));
   /** @type {{contrast: number, window: Window}[]} */
   const found = [];
   for (let at = 1; at + 1 < sizes.length; at++) {
@@ -159,14 +159,16 @@ function windowsOf(table) {
  * Mean of the square around each cell less that of the ring around it; NaN where that does not fit.
  * @param {Table} table
  * @param {number} half size of the square
+ * @param {number} margin nearer to the edge than this nobody looks
  */
-function contrastOf(table, half) {
+function contrastOf(table, half, margin) {
   const { rows, columns } = table;
   const contrast = new Float64Array(rows * columns).fill(NaN);
   const inner = 2 * half + 1;
   const outer = 4 * half + 1;
-  for (let row = 0; row + outer <= rows; row++) {
-    for (let column = 0; column + outer <= columns; column++) {
+  const first = Math.max(0, margin - 2 * half);
+  for (let row = first; row + outer + first <= rows; row++) {
+    for (let column = first; column + outer + first <= columns; column++) {
       const around = table.box(row, column, outer);
       const within = table.box(row + half, column + half, inner);
       const ring = (around - within) / (outer ** 2 - inner ** 2);
@@ -174,6 +176,14 @@ function contrastOf(table, half) {
     }
   }
   return contrast;
+}
+
+/**
+ * A window that begins outside the picture is of no use: its middle need not be looked at.
+ * @param {number} size
+ */
+function marginOf(size) {
+  return Math.max(1, Math.floor(WINDOW_PER_HALF_SIZE * SLACK * size));
 }
 
 /**
@@ -185,8 +195,7 @@ function contrastOf(table, half) {
 function anchors(table, sizes, contrasts) {
   const { rows, columns } = table;
   const [smaller, here, larger] = contrasts;
-  // A window that begins outside the picture is of no use: its middle need not be looked at.
-  const margin = Math.max(1, Math.floor(WINDOW_PER_HALF_SIZE * SLACK * sizes[1]));
+  const margin = marginOf(sizes[1]);
   const logarithms = sizes.map((size) => Math.log2(size + 0.5));
   /** @type {{contrast: number, window: Window}[]} */
   const found = [];

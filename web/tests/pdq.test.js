@@ -65,6 +65,27 @@ test('a turned picture read with its orientation is the upright picture', () => 
   }
 });
 
+for (const [width, height] of [
+  [1920, 1080],
+  [1279, 720],
+  [322, 1000],
+  [64, 65],
+  [61, 2100],
+]) {
+  test(`a plane of ${width} x ${height} gives the same samples four pixels at a time`, () => {
+    const stride = Math.ceil(width / 4) * 4 + 4;
+    const plane = noise(stride * height, width);
+    const fast = new LumaSampler(width, height);
+    fast.addPlane(plane, 0, stride);
+    const slow = new LumaSampler(width, height);
+    for (let row = 0; row < height; row++) {
+      slow.addRow(Int32Array.from(plane.subarray(row * stride, row * stride + width)));
+    }
+    const [one, other] = [fast.upright(), slow.upright()];
+    assert.ok(one.every((value, at) => Math.abs(value - other[at]) < 1e-9));
+  });
+}
+
 test('a flat picture is 64 zeros with quality 0', () => {
   const { hash, quality } = pdqOf(new Float64Array(4096).fill(200));
   assert.deepEqual([...hash], Array(32).fill(0));
