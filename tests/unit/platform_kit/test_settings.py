@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import settings_page
 from unspread.platform_kit import settings as module
 from unspread.platform_kit.settings import Settings, SettingsError
 
@@ -51,3 +52,8 @@ def test_every_setting_says_what_it_does():
         and not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant))
     ]
     assert silent == []
+
+
+def test_the_page_about_settings_says_what_the_settings_say():
+    # Else: python -m tests.settings_page
+    assert settings_page.PAGE.read_text() == settings_page.page()
