@@ -85,6 +85,11 @@ def forget_ended(tx: Transaction) -> int:
         AT_ONCE,
     )
     for (case_id,) in ended:
+        tx.connection.run(
+            "DELETE FROM exchange_value WHERE listing_id IN"
+            " (SELECT listing_id FROM item WHERE case_id = ?)",
+            case_id,
+        )
         tx.connection.run("DELETE FROM item WHERE case_id = ?", case_id)
         tx.connection.run("DELETE FROM case_record WHERE id = ?", case_id)
     return len(ended)

@@ -1,5 +1,6 @@
 """The same addresses over the clearinghouse's own database, routes, writer and keys."""
 
+import threading
 import time
 from random import Random
 
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.clearinghouse.conftest import (
+    URL,
     Running,
     admitted,
     empty_database,
@@ -16,15 +18,18 @@ from tests.unit.clearinghouse.conftest import (
     running,
     settings,
 )
+from tests.unit.clearinghouse.postgres import cluster
 from tests.unit.exchange.test_ncmec import valid
-from unspread.clearinghouse import exchange_keys, housekeeping, partners
+from unspread.clearinghouse import exchange_keys, housekeeping, partners, store
 from unspread.clearinghouse.commands import clearinghouse as clearinghouse_command
 from unspread.clearinghouse.exchange_keys import Programme
 from unspread.clearinghouse.exchange_source import DatabaseListings, member_number
+from unspread.clearinghouse.rules import assess
+from unspread.clearinghouse.settings import Settings
 from unspread.exchange import ncmec, stopncii
 from unspread.exchange.listings import Member, Scope
 from unspread.exchange.threatexchange import app_id
-from unspread.model import Fingerprint, Kind, MediaFingerprint, Part, Reason
+from unspread.model import Age, Fingerprint, Kind, Media, MediaFingerprint, Part, Reason
 from unspread.testing.exchange import Credentials
 
 __all__ = ["empty_database", "settings"]
@@ -195,7 +200,10 @@ def test_votes_reach_the_level_and_the_persons_status(house, clock):
     assert answer.json() == {"count": 1}
     item = house.status(mine).json()["items"][0]
     assert item["level"] == "corroborated"
-    assert {each["name"] for each in item["platforms"] if each["removed_at"]} == {"Acme", "Beta"}
+    assert {each["name"] for each in item["platforms"] if each.get("removed_at")} == {
+        "Acme",
+        "Beta",
+    }
     clock.at += 10
     text = entries(house, acme, clock)
     assert "<classification>corroborated</classification>" in text
@@ -276,6 +284,41 @@ def test_a_first_question_to_a_large_list_is_answered_later_and_then_in_full(
     assert hashes(house, acme)["count"] == 12
 
 
+def test_a_slow_commit_is_not_stepped_over(house, clock, monkeypatch):
+    """Stamped in one second, visible ten seconds later: a client must not have gone past it."""
+    monkeypatch.setattr("unspread.clearinghouse.exchange_api.SETTLE_WAIT_SECONDS", 0)
+    acme = legacy(house, "Acme")
+    house.submit(receipt(300), [picture(300)])
+    clock.at += 10
+    hashes(house, acme)  # the table of values is filled, so that reading needs no writer
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(tx):
+        begun.set()
+        assert go_on.wait(60)
+        judged = assess([picture(301).fingerprints], lambda _: None)
+        mine = receipt(301)
+        item = store.NewItem(mine.item_key(0).public, mine.item_salt(0), Media.IMAGE, judged[0])
+        key = mine.case_key().public
+        store.submit(tx, store.NewCase(key, key, Age.ADULT, (item,)))
+
+    commit = house.service.writer.submit(slow)
+    assert begun.wait(60)
+    stamped_at = int(clock.at)
+    clock.at += 10
+    path, auth = "/exchange/ncmec/v2/entries", (acme.user, acme.password)
+    query = {"to": ncmec.time_text(int(clock.at) - 5)}
+    refused = house.request("GET", path, params=query, auth=auth)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    # What is before it can be told meanwhile, and a client of StopNCII's is held before it.
+    assert hashes(house, acme)["nextSetTimestamp"] == stamped_at
+    go_on.set()
+    commit.result()
+    told = house.request("GET", path, params=query, auth=auth)
+    assert told.text.count("<image>") == 2
+    assert ncmec.time_text(stamped_at) in told.text
+
+
 def test_keys_are_rotated_with_an_overlap_and_revoked_at_once(house, clock):
     acme = legacy(house, "Acme")
     write = house.service.writer.submit
@@ -285,7 +328,9 @@ def test_keys_are_rotated_with_an_overlap_and_revoked_at_once(house, clock):
         return house.request("GET", path, auth=(acme.user, password)).status_code
 
     old = house.service.readers.ask_now(exchange_keys.keys_of)
-    [record] = [each for each in old if each.scope.startswith("ncmec:")]
+    [record] = [
+        each for each in old if each.scope.startswith("ncmec:") and each.partner_id == acme.user
+    ]
     new = write(
         lambda tx: exchange_keys.rotate(tx, record.key_id, overlap_seconds=60, by="A")
     ).result()
@@ -375,3 +420,30 @@ def test_staff_issue_list_rotate_and_revoke_keys_by_command(settings):
     assert scopes.count("threatexchange:read feedback") == 2
     assert {each[0] for each in listed if each[4]} == {key_id, replaced}
     assert all("unsp_" not in " ".join(each) for each in listed)
+
+
+def test_the_same_holds_over_postgresql(tmp_path, clock):
+    with cluster() as url:
+        made = Settings(data=tmp_path / "data", url=URL, training=True, database_url=url)
+        with running(made, clock) as house:
+            test_a_submission_appears_in_each_programme_and_a_withdrawal_ends_it_in_each(
+                house, clock
+            )
+            test_votes_reach_the_level_and_the_persons_status(house, clock)
+            test_keys_are_rotated_with_an_overlap_and_revoked_at_once(house, clock)
+            clock.at += 31 * 86_400
+            housekeeping.run_due(house.service.writer)
+            source = DatabaseListings(house.service)
+            everything = source.rows(
+                stamped_after=0, stamped_until=int(clock.at), after_revision=-1, limit=9
+            )
+            for place, row in enumerate(everything):
+                rest = source.rows(
+                    stamped_after=0,
+                    stamped_until=int(clock.at),
+                    after_revision=row.revision,
+                    limit=9,
+                )
+                assert rest == everything[place + 1 :]
+            keys = house.service.readers.ask_now(exchange_keys.keys_of)
+            assert {each.partner_id for each in keys} >= {"acme", "beta"}
