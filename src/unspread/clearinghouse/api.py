@@ -40,6 +40,7 @@ from unspread.clearinghouse.partners import (
 )
 from unspread.clearinghouse.service import Service, Subscribers
 from unspread.clearinghouse.store import (
+    IntakePausedError,
     OtherContentError,
     UnknownCaseError,
     UnknownListingError,
@@ -72,6 +73,7 @@ _ANSWERS: Final[tuple[tuple[type[UnspreadError], HTTPStatus, str], ...]] = (
     (InputError, HTTPStatus.BAD_REQUEST, "malformed"),
     (StateError, HTTPStatus.CONFLICT, "not_possible"),
     (TrustError, HTTPStatus.FORBIDDEN, "not_trusted"),
+    (IntakePausedError, HTTPStatus.SERVICE_UNAVAILABLE, "paused"),
     (TransportError, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 )
 
@@ -228,6 +230,11 @@ class _Partners:
         }
         return _json(msgspec.json.encode(answer), 201)
 
+    async def vouch(self, request: Request) -> Response:
+        partner_id, body = await self._signed(request, "vouch", 4096)
+        await self._service.vouch(partner_id, _decode(body, VouchRequest).listing_ids)
+        return _json(b"{}")
+
     async def rotate(self, request: Request) -> Response:
         partner_id, body = await self._signed(request, "feed", 16_384)
         message = _decode(body, RotateRequest)
@@ -377,6 +384,7 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/v1/feedback", answering(partners.feedback), methods=["POST"]),
         Route("/v1/acknowledge", answering(partners.acknowledge), methods=["POST"]),
         Route("/v1/partners/enroll", limited(1, partners.enroll), methods=["POST"]),
+        Route("/v1/vouch", answering(partners.vouch), methods=["POST"]),
         Route("/v1/partners/rotate", answering(partners.rotate), methods=["POST"]),
         Route("/v1/token", limited(0.1, lookup.token), methods=["POST"]),
         Route("/v1/lookup", answering(lookup.look_up), methods=["POST"]),
@@ -394,6 +402,12 @@ def _decode(body: bytes, kind: type[_S]) -> _S:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise InputError(str(error)) from None
+
+
+class VouchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /v1/vouch`: a helpline knows the case behind these listings."""
+
+    listing_ids: list[int]
 
 
 class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ from unspread.clearinghouse import (
 )
 from unspread.clearinghouse.database import connect
 from unspread.clearinghouse.settings import DEFAULT_PORT, Settings
+from unspread.clearinghouse.staff import members
 from unspread.errors import InputError, UnspreadError
 
 T = TypeVar("T")
@@ -213,6 +214,37 @@ def restore(data: Path, database: str, source: Path, published: Path | None) -> 
     click.echo(f"restored; the log has {size} entries")
     if published is None:
         click.echo("the log was not compared with what was published: only for drills", err=True)
+
+
+@clearinghouse.group()
+def staff() -> None:
+    """Invite and dismiss members of staff; the console is at /staff/."""
+
+
+@staff.command(name="invite")
+@click.argument("name")
+@_data
+@_database
+@click.option("--role", type=click.Choice([each.value for each in members.Role]), required=True)
+@click.option("--by", default="command line", show_default=True)
+def invite_member(name: str, data: Path, database: str, role: str, by: str) -> None:
+    """Print where NAME makes a passkey: /staff/join/…, good once, for a day."""
+    with _open(data, database) as settings:
+        chosen = members.Role(role)
+        secret = _write(settings, lambda tx: members.invite(tx, name, chosen, by=by))
+        click.echo(f"/staff/join/{secret}")
+
+
+@staff.command(name="dismiss")
+@click.argument("name")
+@_data
+@_database
+@click.option("--by", default="command line", show_default=True)
+def dismiss_member(name: str, data: Path, database: str, by: str) -> None:
+    """End NAME's access at once."""
+    with _open(data, database) as settings:
+        _write(settings, lambda tx: members.dismiss(tx, name, by=by))
+        click.echo("dismissed")
 
 
 @clearinghouse.group()

@@ -6,6 +6,7 @@ protocol's routes do not pass through it.
 
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -59,19 +60,15 @@ def django_values(settings: Settings, secret_key: str) -> dict[str, Any]:
         "ALLOWED_HOSTS": ["*"] if settings.training else [settings.host, "127.0.0.1", "localhost"],
         "ROOT_URLCONF": "unspread.clearinghouse.urls",
         "INSTALLED_APPS": [
-            "django.contrib.sessions",
             "unspread.clearinghouse",
             *([PAGES] if pages else []),
         ],
         # No session or cookie is made for a person: staff pages alone open one.
-        "MIDDLEWARE": [
-            "django.middleware.security.SecurityMiddleware",
-            "django.contrib.sessions.middleware.SessionMiddleware",
-            "django.middleware.csrf.CsrfViewMiddleware",
-        ],
+        "MIDDLEWARE": ["django.middleware.security.SecurityMiddleware"],
         "TEMPLATES": [
             {
                 "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "DIRS": [str(Path(__file__).parent / "staff" / "templates")],
                 "APP_DIRS": True,
                 "OPTIONS": {
                     "context_processors": [
@@ -88,13 +85,19 @@ def django_values(settings: Settings, secret_key: str) -> dict[str, Any]:
         "USE_I18N": True,
         "LANGUAGE_CODE": "en",
         "STATIC_URL": "/static/",
+        # Signed cookies of the console alone: a stolen database opens no session.
+        "SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies",
         "SESSION_COOKIE_PATH": "/staff/",
         "SESSION_COOKIE_NAME": "staff",
         "SESSION_COOKIE_SAMESITE": "Strict",
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SECURE": settings.url.startswith("https:"),
         "SESSION_COOKIE_AGE": 8 * 3600,
-        "CSRF_USE_SESSIONS": True,
+        "CSRF_COOKIE_PATH": "/staff/",
+        "CSRF_COOKIE_NAME": "staff-form",
+        "CSRF_COOKIE_SAMESITE": "Strict",
+        "CSRF_COOKIE_HTTPONLY": True,
+        "CSRF_COOKIE_SECURE": settings.url.startswith("https:"),
         "CSRF_TRUSTED_ORIGINS": [settings.url],
         "SECURE_REFERRER_POLICY": "no-referrer",
         # Django's own logging writes paths and, on errors, settings: structlog logs instead.

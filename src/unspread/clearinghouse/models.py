@@ -231,3 +231,59 @@ class AuditEvent(models.Model):
 
     class Meta:
         db_table = "audit_event"
+
+
+class StaffMember(models.Model):
+    """Somebody who works at the clearinghouse, with one role, known by passkeys alone."""
+
+    name = models.CharField(max_length=60, unique=True)
+    role = models.CharField(max_length=12)
+    """Word of `staff.members.Role`."""
+    is_active = models.BooleanField(default=True)
+    invitation_digest = models.BinaryField(max_length=32, default=b"")
+    invitation_expires_at = models.BigIntegerField(default=0)
+    created_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "staff_member"
+
+
+class Passkey(models.Model):
+    """A member's passkey: its public half."""
+
+    member = models.ForeignKey(StaffMember, models.CASCADE)
+    credential_id = models.BinaryField(max_length=1023, unique=True)
+    public_key = models.BinaryField(max_length=1024)
+    sign_count = models.BigIntegerField(default=0)
+    created_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "passkey"
+
+
+class Proposal(models.Model):
+    """What one member proposes and another decides: everything that affects matching."""
+
+    kind = models.CharField(max_length=24)
+    """Word of `staff.proposals.Kind`."""
+    subject = models.CharField(max_length=60)
+    detail = models.CharField(max_length=400, default="")
+    proposed_by = models.CharField(max_length=60)
+    proposed_at = models.BigIntegerField()
+    decided_by = models.CharField(max_length=60, default="")
+    decided_at = models.BigIntegerField(default=0)
+    outcome = models.CharField(max_length=12, default="")
+    """`done` or `declined`; empty while it waits."""
+
+    class Meta:
+        db_table = "proposal"
+
+
+class Switch(models.Model):
+    """Something that is on or off for everybody: `intake_paused`."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    is_on = models.BooleanField()
+
+    class Meta:
+        db_table = "switch"

@@ -3,9 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings as django_settings
 from starlette.types import ASGIApp
 
 from unspread.clearinghouse.composition import PAGES, has_pages
+from unspread.clearinghouse.staff import texts
 
 if TYPE_CHECKING:
     from unspread.clearinghouse.service import Service
@@ -20,15 +22,29 @@ def django_values(service: "Service") -> dict[str, Any]:
     if not has_pages():
         return {}
     pages = _pages("services")
+    said = texts.load(service.settings)
+    own_help = texts.helplines_file(service.settings)
+    branding = pages.Branding(
+        name=service.settings.name,
+        languages=service.settings.languages,
+        contact=said.contact,
+        message=said.message,
+        help_file=own_help if own_help.exists() else None,
+        **({"neutral_url": said.neutral_url} if said.neutral_url else {}),
+    )
     return {
         "UNSPREAD_PAGES": pages.PageServices(
             about=service.about,
             challenge=lambda: service.proof_of_work().decode(),
-            branding=pages.Branding(
-                name=service.settings.name, languages=service.settings.languages
-            ),
+            branding=branding,
         )
     }
+
+
+def texts_changed(service: "Service") -> None:
+    """Show the texts as they were just saved."""
+    for name, value in django_values(service).items():
+        setattr(django_settings, name, value)
 
 
 def languages(chosen: tuple[str, ...]) -> tuple[str, ...]:

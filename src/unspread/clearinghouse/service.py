@@ -272,6 +272,16 @@ class Service:
             starting.callback(Housekeeper(self.writer).close)
             self._running = starting.pop_all()
 
+    def texts_changed(self) -> None:
+        """Show what an editor saved on the person's pages."""
+        pages_bridge.texts_changed(self)
+
+    async def vouch(self, partner_id: str, listing_ids: Sequence[int]) -> None:
+        """Take a helpline's word that it knows the case behind listings."""
+        if not 1 <= len(listing_ids) <= MAX_ITEMS_PER_CASE:
+            raise InputError(f"1 to {MAX_ITEMS_PER_CASE} listings at a time")
+        await self.write(lambda tx: store.vouch(tx, partner_id, listing_ids))
+
     def stop_soon(self) -> None:
         """Let open push connections end."""
         self.stopping = True

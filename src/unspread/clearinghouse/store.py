@@ -25,7 +25,7 @@ from unspread.clearinghouse.rules import (
     standing,
     state_after,
 )
-from unspread.errors import InputError, StateError
+from unspread.errors import InputError, StateError, TransportError
 from unspread.feed.records import (
     AddRecord,
     Authority,
@@ -52,6 +52,9 @@ from unspread.model import (
 )
 
 SECONDS_PER_DAY: Final = 86_400
+INTAKE_PAUSED: Final = "intake_paused"
+"""Switch that two members of staff turn on in an incident."""
+
 TOMBSTONE_SECONDS: Final = 30 * SECONDS_PER_DAY
 """Checkpoints of StopNCII's clients go stale after 30 days: whoever had the value has asked."""
 
@@ -68,6 +71,10 @@ class UnknownCaseError(InputError):
 
 class UnknownListingError(InputError):
     """There is no such listing."""
+
+
+class IntakePausedError(TransportError):
+    """Two members of staff have paused intake."""
 
 
 class OtherContentError(StateError):
@@ -263,6 +270,10 @@ def submit(tx: Transaction, case: NewCase) -> Accepted:
     Raises:
         OtherContentError: if the case key or an item key is taken.
     """
+    if is_on(tx.connection, INTAKE_PAUSED):
+        raise IntakePausedError(
+            "new cases cannot be taken just now: please keep your receipt and try again tomorrow"
+        )
     earlier = tx.connection.rows(
         "SELECT id, content_digest, promised_at FROM case_record WHERE case_key = ?", case.case_key
     )
@@ -383,6 +394,70 @@ def items_of_case(connection: Connection, case_id: int) -> list[StoredItem]:
     """A case's items, in the order submitted."""
     rows = connection.rows(_ITEM + "WHERE i.case_id = ? ORDER BY i.number", case_id)
     return [_stored(row) for row in rows]
+
+
+def release(tx: Transaction, item: StoredItem) -> None:
+    """List a held item, by the entry whose commitment its person was given."""
+    entry = _add_entry(item, item.age, item.fingerprints, item.listed_at)
+    listing_id = tx.append(entry)
+    tx.connection.run(
+        "UPDATE item SET state = ?, level = ?, listing_id = ?, revision = ?, changed_at = ?"
+        " WHERE id = ?",
+        State.LISTED,
+        Level.UNVERIFIED,
+        listing_id,
+        listing_id + 1,
+        tx.now,
+        item.item_id,
+    )
+    tx.changed.append(listing_id)
+
+
+def note_suspension(tx: Transaction, item: StoredItem, because: str) -> None:
+    """Say why a listing is suspended."""
+    tx.connection.run(
+        "UPDATE item SET suspended_because = ? WHERE id = ?", because[:24], item.item_id
+    )
+
+
+def clear_suspension(tx: Transaction, item: StoredItem) -> None:
+    """A listing is suspended no more."""
+    tx.connection.run("UPDATE item SET suspended_because = '' WHERE id = ?", item.item_id)
+
+
+def set_switch(tx: Transaction, name: str, *, is_on: bool) -> None:
+    """Turn something on or off for everybody."""
+    tx.connection.run(
+        "INSERT INTO switch (name, is_on) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET is_on = ?",
+        name,
+        is_on,
+        is_on,
+    )
+
+
+def is_on(connection: Connection, name: str) -> bool:
+    """Whether something is on."""
+    rows = connection.rows("SELECT is_on FROM switch WHERE name = ?", name)
+    return bool(rows and rows[0][0])
+
+
+def vouch(tx: Transaction, partner_id: str, listing_ids: Sequence[int]) -> None:
+    """A helpline's word that it knows the case behind listings.
+
+    Raises:
+        UnknownListingError: if one does not exist; then nothing is changed.
+    """
+    items = [item_by_listing(tx.connection, each) for each in listing_ids]
+    if any(item is None for item in items):
+        raise UnknownListingError("there is no such listing")
+    for item in items:
+        if item is not None and item.state not in FINAL_STATES and not item.vouched_by:
+            tx.connection.run(
+                "UPDATE item SET vouched_by = ? WHERE id = ?", partner_id, item.item_id
+            )
+            tx.count("vouched")
+            if item.listing_id is not None:
+                reconsider(tx, item.listing_id)
 
 
 def every_item(connection: Connection) -> Iterator[StoredItem]:
@@ -595,7 +670,7 @@ def reconsider(tx: Transaction, listing_id: int) -> None:
     state = state_after(item.state, judged.suspended)
     if (state, judged.level) == (item.state, item.level):
         return
-    reason = ChangeReason.FEEDBACK
+    reason = ChangeReason.VOUCHED if item.vouched_by else ChangeReason.FEEDBACK
     if state is not item.state and judged.suspended is not None:
         reason = _SUSPENDED_AS[judged.suspended]
         tx.connection.run(

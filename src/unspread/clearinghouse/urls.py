@@ -3,7 +3,11 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from unspread.clearinghouse.composition import has_pages
+from unspread.clearinghouse.staff.views import transparency
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("staff/", include("unspread.clearinghouse.staff.urls")),
+    path("transparency", transparency),
+]
 if has_pages():
     urlpatterns.append(path("", include("unspread.clearinghouse.pages.urls")))

@@ -85,7 +85,8 @@ def test_a_suspended_partners_feed_is_gone(clearinghouse: Running) -> None:
         lambda tx: partners.suspend(tx, platform.partner_id, by="A", reason="leak")
     ).result()
     until(lambda: clearinghouse.get(latest).status_code == 404)
-    assert not list((clearinghouse.service.settings.blobs / "feed").glob("*/seg/*"))
+    feeds = clearinghouse.service.settings.blobs / "feed"
+    until(lambda: not list(feeds.glob("*/seg/*")))
 
 
 def _other_path(platform: Platform, headers: dict[str, str]) -> tuple[str, bytes, dict[str, str]]:

@@ -1,0 +1,169 @@
+"""What the console and the public report show: counts, never fingerprints; plots as SVG."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from unspread.clearinghouse.database import Connection
+from unspread.clearinghouse.rules import from_day
+
+SUPPRESS_BELOW: Final = 10
+"""A public figure from 1 to 9 could be about somebody: it is shown as "fewer than 10"."""
+PLOT_DAYS: Final = 28
+WIDTH, HEIGHT, LEFT, BOTTOM = 560, 120, 40, 18
+
+
+def suppressed(count: int) -> str:
+    """A count for the public."""
+    return f"fewer than {SUPPRESS_BELOW}" if 0 < count < SUPPRESS_BELOW else str(count)
+
+
+def daily(connection: Connection, name: str, today: int, days: int = PLOT_DAYS) -> list[int]:
+    """How often something happened on each of the last days, today last."""
+    rows = connection.rows(
+        "SELECT day, count FROM daily_count WHERE name = ? AND day > ?", name, today - days
+    )
+    counts: dict[int, int] = dict(rows)
+    return [counts.get(day, 0) for day in range(today - days + 1, today + 1)]
+
+
+def totals(connection: Connection, since_day: int) -> dict[str, int]:
+    """Every count since a day, summed."""
+    return {
+        name: int(total)
+        for name, total in connection.rows(
+            "SELECT name, SUM(count) FROM daily_count WHERE day >= ? GROUP BY name ORDER BY name",
+            since_day,
+        )
+    }
+
+
+def by_state(connection: Connection) -> list[tuple[str, str, int]]:
+    """How many items are in each state and level."""
+    return [
+        (state, level, count)
+        for state, level, count in connection.rows(
+            "SELECT state, level, COUNT(*) FROM item GROUP BY state, level ORDER BY state, level"
+        )
+    ]
+
+
+def bars(values: Sequence[int], today: int, title: str, *, public: bool = False) -> SafeString:
+    """A plot of daily counts, one bar a day, today on the right; readable without colours.
+
+    In public small numbers are drawn as none, like they are suppressed in words.
+    """
+    shown = [0 if public and value < SUPPRESS_BELOW else value for value in values]
+    top = max([*shown, 1])
+    step = (WIDTH - LEFT) / len(shown)
+    rects = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="{}" height="{}"><title>{}: {}</title></rect>',
+        (
+            (
+                f"{LEFT + at * step + 1:.1f}",
+                f"{(HEIGHT - BOTTOM) * (1 - value / top):.1f}",
+                f"{max(step - 2, 1):.1f}",
+                f"{(HEIGHT - BOTTOM) * value / top:.1f}",
+                from_day(today - len(shown) + 1 + at).isoformat(),
+                suppressed(values[at]) if public else values[at],
+            )
+            for at, value in enumerate(shown)
+        ),
+    )
+    return format_html(
+        '<figure><figcaption>{}</figcaption><svg viewBox="0 0 {} {}" role="img" aria-label="{}">'
+        '<line x1="{}" y1="{}" x2="{}" y2="{}"/><text x="0" y="10">{}</text>'
+        '<text x="0" y="{}">0</text><text x="{}" y="{}">{}</text>'
+        '<text x="{}" y="{}" text-anchor="end">{}</text>{}</svg></figure>',
+        title, WIDTH, HEIGHT, title,
+        LEFT, HEIGHT - BOTTOM, WIDTH, HEIGHT - BOTTOM, top,
+        HEIGHT - BOTTOM, LEFT, HEIGHT - 4, from_day(today - len(shown) + 1).isoformat(),
+        WIDTH, HEIGHT - 4, from_day(today).isoformat(), rects,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """How fast one platform's word says that it forgot what was withdrawn."""
+
+    name: str
+    listings: int
+    """Withdrawals that were followed."""
+    median_seconds: int | None
+    p95_seconds: int | None
+    open_after_a_day: int
+    """Withdrawals older than a day that it has not acknowledged."""
+
+
+def propagation(connection: Connection, now: int, since: int) -> list[Propagation]:
+    """For each active platform: seconds from a withdrawal's commit to its acknowledgement."""
+    withdrawals = connection.rows(
+        "SELECT revision - 1, changed_at FROM item WHERE state = 'withdrawn'"
+        " AND listing_id IS NOT NULL AND changed_at >= ? ORDER BY revision",
+        since,
+    )
+    platforms = connection.rows(
+        "SELECT partner_id, name, created_at FROM partner WHERE state = 'active'"
+        " AND role = 'platform' ORDER BY name"
+    )
+    table = []
+    for partner_id, name, created_at in platforms:
+        acknowledged = connection.rows(
+            "SELECT size, at FROM acknowledgement WHERE partner_id = ? ORDER BY size", partner_id
+        )
+        delays, is_open = _delays(
+            [each for each in withdrawals if each[1] >= created_at], acknowledged, now
+        )
+        table.append(
+            Propagation(name, len(delays), _share(delays, 0.5), _share(delays, 0.95), is_open)
+        )
+    return table
+
+
+def _delays(
+    withdrawals: Sequence[tuple[int, ...]], acknowledged: Sequence[tuple[int, ...]], now: int
+) -> tuple[list[int], int]:
+    delays, is_open, at = [], 0, 0
+    for position, committed_at in withdrawals:
+        while at < len(acknowledged) and acknowledged[at][0] <= position:
+            at += 1
+        if at < len(acknowledged):
+            delays.append(max(0, acknowledged[at][1] - committed_at))
+        elif now - committed_at > 86_400:
+            is_open += 1
+    return sorted(delays), is_open
+
+
+def _share(ordered: Sequence[int], share: float) -> int | None:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
+
+
+REPORTED: Final[Mapping[str, str]] = {
+    "cases": "Cases submitted",
+    "items.listed.image": "Pictures listed",
+    "items.listed.video": "Videos listed",
+    "held.low_quality": "Held: low quality",
+    "held.one_bits_out_of_range": "Held: not a fingerprint of a picture",
+    "held.well_known_content": "Held: well-known content",
+    "held.blank": "Held: blank",
+    "held.duplicate_of_item": "Held: same as another item of its case",
+    "withdrawals": "Withdrawn by the person",
+    "expired": "Expired",
+    "suspended.two_disputes": "Suspended: two disputes",
+    "suspended.very_many_hits": "Suspended: found very often",
+    "suspended.older_than_the_case": "Suspended: content older than the case",
+    "staff.remove.done": "Removed by two members of staff",
+    "staff.release.done": "Released from quarantine by two members of staff",
+    "staff.reinstate.done": "Reinstated by two members of staff",
+    "feedback.found": "Platforms: found",
+    "feedback.removed": "Platforms: removed",
+    "feedback.blocked": "Platforms: blocked",
+    "feedback.kept": "Platforms: kept after a look",
+    "feedback.disputed": "Platforms: disputed",
+    "lookups": "Questions to the hosted lookup",
+}
+"""Name of a count → what the public report calls it; other counts are not public."""

@@ -1,0 +1,242 @@
+"""Four eyes: what affects matching is proposed by one member and carried out by another's yes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from unspread.clearinghouse import store
+from unspread.clearinghouse.audit import record
+from unspread.clearinghouse.database import Connection, Row
+from unspread.clearinghouse.rules import FINAL_STATES
+from unspread.clearinghouse.staff.members import Member, NotAllowedError, Role
+from unspread.clearinghouse.store import StoredItem, Transaction
+from unspread.errors import InputError, StateError
+from unspread.feed.records import Authority, ChangeReason, ChangeRecord
+from unspread.model import Level, ListingId, State
+
+AT_ONCE: Final = 100_000
+
+
+class Kind(StrEnum):
+    """What can be proposed."""
+
+    RELEASE = "release"
+    """List an item that is held."""
+    REINSTATE = "reinstate"
+    """List a suspended listing again; the disputes so far count no more."""
+    REMOVE = "remove"
+    """Take a listing off for good, with a counted reason."""
+    PAUSE_INTAKE = "pause_intake"
+    RESUME_INTAKE = "resume_intake"
+    SUSPEND_SINCE = "suspend_since"
+    """Suspend every unverified listing that arrived in a stretch of time: a flood of rubbish."""
+    REINSTATE_SINCE = "reinstate_since"
+    """Take such a suspension back."""
+
+
+class ProposalError(StateError):
+    """Not possible for this proposal or listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One proposal."""
+
+    number: int
+    kind: Kind
+    subject: str
+    """An item's id, or `from-to` in seconds since 1970, or nothing."""
+    detail: str
+    proposed_by: str
+    proposed_at: int
+    decided_by: str
+    outcome: str
+
+
+_PROPOSAL: Final = (
+    "SELECT id, kind, subject, detail, proposed_by, proposed_at, decided_by, outcome FROM proposal "
+)
+
+
+def _proposal(row: Row) -> Proposal:
+    return Proposal(row[0], Kind(row[1]), *row[2:8])
+
+
+def waiting(connection: Connection) -> list[Proposal]:
+    """What waits for a second member, oldest first."""
+    return [_proposal(row) for row in connection.rows(_PROPOSAL + "WHERE outcome = '' ORDER BY id")]
+
+
+def propose(tx: Transaction, by: Member, kind: Kind, subject: str, detail: str) -> int:
+    """Propose something; its number.
+
+    Raises:
+        InputError: without a reason, or for what does not exist.
+        ProposalError: if the same already waits.
+    """
+    by.require(Role.INTEGRITY)
+    if not detail.strip() or len(detail) > 400:
+        raise InputError("say why, in 1 to 400 characters")
+    _check_subject(tx.connection, kind, subject)
+    if tx.connection.rows(
+        "SELECT 1 FROM proposal WHERE kind = ? AND subject = ? AND outcome = ''", kind, subject
+    ):
+        raise ProposalError("this waits for a second member already")
+    ((number,),) = tx.connection.rows(
+        "INSERT INTO proposal (kind, subject, detail, proposed_by, proposed_at, decided_by,"
+        " decided_at, outcome) VALUES (?, ?, ?, ?, ?, '', 0, '') RETURNING id",
+        kind,
+        subject,
+        detail.strip(),
+        by.name,
+        tx.now,
+    )
+    record(tx, by.name, f"propose.{kind}", subject, detail.strip())
+    return int(number)
+
+
+def _check_subject(connection: Connection, kind: Kind, subject: str) -> None:
+    if kind in _ON_ITEMS:
+        _item(connection, subject)
+    elif kind in _ON_STRETCHES:
+        _stretch(subject)
+    elif subject:
+        raise InputError("this has no subject")
+
+
+def decide(tx: Transaction, by: Member, number: int, *, is_yes: bool) -> Proposal:
+    """Another member's yes or no. A yes carries it out in the same transaction.
+
+    Raises:
+        NotAllowedError: for whoever proposed it: four eyes are two people's.
+        ProposalError: if it is decided already, or no longer possible.
+    """
+    by.require(Role.INTEGRITY)
+    rows = tx.connection.rows(_PROPOSAL + "WHERE id = ?", number)
+    if not rows:
+        raise InputError("there is no such proposal")
+    proposal = _proposal(rows[0])
+    if proposal.outcome:
+        raise ProposalError("this is decided already")
+    if proposal.proposed_by == by.name:
+        raise NotAllowedError("somebody else has to decide on what you proposed")
+    if is_yes:
+        _CARRY_OUT[proposal.kind](tx, proposal)
+    tx.connection.run(
+        "UPDATE proposal SET decided_by = ?, decided_at = ?, outcome = ? WHERE id = ?",
+        by.name,
+        tx.now,
+        "done" if is_yes else "declined",
+        number,
+    )
+    word = "approve" if is_yes else "decline"
+    record(tx, by.name, f"{word}.{proposal.kind}", proposal.subject, f"proposal {number}")
+    tx.count(f"staff.{proposal.kind}.{'done' if is_yes else 'declined'}")
+    return proposal
+
+
+def _item(connection: Connection, subject: str) -> StoredItem:
+    if subject.isdecimal():
+        items = store.items_where(connection, "WHERE i.id = ?", int(subject))
+        if items:
+            return items[0]
+    raise InputError("there is no such item")
+
+
+def _stretch(subject: str) -> tuple[int, int]:
+    start, _, stop = subject.partition("-")
+    if not start.isdecimal() or not stop.isdecimal() or int(start) > int(stop):
+        raise InputError("a stretch of time is from-to, in seconds")
+    return int(start), int(stop)
+
+
+def _release(tx: Transaction, proposal: Proposal) -> None:
+    item = _item(tx.connection, proposal.subject)
+    if item.state is not State.HELD:
+        raise ProposalError(f"the item is {item.state}, not held")
+    store.release(tx, item)
+
+
+def _change(tx: Transaction, item: StoredItem, state: State, reason: ChangeReason) -> None:
+    if item.listing_id is None:
+        raise ProposalError("the item was never listed")
+    level = Level.UNVERIFIED if state is State.LISTED else item.level
+    record = ChangeRecord(ListingId(item.listing_id), state, level, Authority.STAFF, reason)
+    store.append_change(tx, item, record)
+
+
+def _reinstate(tx: Transaction, proposal: Proposal) -> None:
+    item = _item(tx.connection, proposal.subject)
+    if item.state is not State.SUSPENDED or item.listing_id is None:
+        raise ProposalError(f"the listing is {item.state}, not suspended")
+    # What was said so far is answered; the next dispute starts the count again.
+    tx.connection.run("UPDATE feedback SET settled = ? WHERE listing_id = ?", True, item.listing_id)
+    store.clear_suspension(tx, item)
+    _change(tx, item, State.LISTED, ChangeReason.REINSTATED)
+
+
+def _remove(tx: Transaction, proposal: Proposal) -> None:
+    item = _item(tx.connection, proposal.subject)
+    if item.state in FINAL_STATES:
+        raise ProposalError(f"the item is {item.state} already")
+    if item.listing_id is None:
+        store.set_state(tx, item, State.REMOVED)
+    else:
+        _change(tx, item, State.REMOVED, ChangeReason.CORRECTION)
+    store.erase(tx, item)
+
+
+def _pause_intake(tx: Transaction, _proposal: Proposal) -> None:
+    store.set_switch(tx, store.INTAKE_PAUSED, is_on=True)
+
+
+def _resume_intake(tx: Transaction, _proposal: Proposal) -> None:
+    store.set_switch(tx, store.INTAKE_PAUSED, is_on=False)
+
+
+def _incident(proposal: Proposal) -> str:
+    return f"incident {proposal.subject.partition('-')[0]}"
+
+
+def _suspend_since(tx: Transaction, proposal: Proposal) -> None:
+    start, stop = _stretch(proposal.subject)
+    items = store.items_where(
+        tx.connection,
+        "WHERE i.listing_id IS NOT NULL AND i.state = 'listed' AND i.level = 'unverified'"
+        " AND i.listed_at >= ? AND i.listed_at <= ? ORDER BY i.listing_id LIMIT ?",
+        start,
+        stop,
+        AT_ONCE,
+    )
+    for item in items:
+        _change_suspended(tx, item, _incident(proposal))
+
+
+def _change_suspended(tx: Transaction, item: StoredItem, because: str) -> None:
+    _change(tx, item, State.SUSPENDED, ChangeReason.ABUSE)
+    store.note_suspension(tx, item, because)
+
+
+def _reinstate_since(tx: Transaction, proposal: Proposal) -> None:
+    for item in store.items_where(
+        tx.connection,
+        "WHERE i.state = 'suspended' AND i.suspended_because = ? ORDER BY i.listing_id LIMIT ?",
+        _incident(proposal),
+        AT_ONCE,
+    ):
+        store.clear_suspension(tx, item)
+        _change(tx, item, State.LISTED, ChangeReason.REINSTATED)
+
+
+_ON_ITEMS: Final = frozenset({Kind.RELEASE, Kind.REINSTATE, Kind.REMOVE})
+_ON_STRETCHES: Final = frozenset({Kind.SUSPEND_SINCE, Kind.REINSTATE_SINCE})
+_CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], None]]] = {
+    Kind.RELEASE: _release,
+    Kind.REINSTATE: _reinstate,
+    Kind.REMOVE: _remove,
+    Kind.PAUSE_INTAKE: _pause_intake,
+    Kind.RESUME_INTAKE: _resume_intake,
+    Kind.SUSPEND_SINCE: _suspend_since,
+    Kind.REINSTATE_SINCE: _reinstate_since,
+}
