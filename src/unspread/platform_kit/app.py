@@ -20,7 +20,7 @@ from unspread.platform_kit import api, snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.actions.service import run as deliver_actions
 from unspread.platform_kit.bank import Bank, rows_of
-from unspread.platform_kit.catalogue import SqliteCatalogue
+from unspread.platform_kit.catalogue import Catalogue, SqliteCatalogue
 from unspread.platform_kit.cybertip.service import routes as cybertip_routes
 from unspread.platform_kit.enrolment import Membership, memberships
 from unspread.platform_kit.feedback import FeedbackSender
@@ -73,7 +73,7 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
         settings=settings,
         store=store,
         bank=Bank({}),
-        catalogue=SqliteCatalogue(store),
+        catalogue=open_catalogue(settings, store),
         scanner=Scanner(
             confined_fingerprinter(pool, settings.min_quality, windows=settings.scan_windows),
             settings.scan_queue + settings.scan_workers,
@@ -84,6 +84,15 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
         random=SystemRandom(),
     )
     return kit, pool
+
+
+def open_catalogue(settings: Settings, store: Store) -> Catalogue:
+    """The catalogue that the settings name."""
+    if not settings.catalogue:
+        return SqliteCatalogue(store)
+    from unspread.platform_kit.catalogue_postgres import PostgresCatalogue
+
+    return PostgresCatalogue(settings.catalogue)
 
 
 async def load_bank(kit: Kit) -> None:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from unspread.crypto import sha256
 from unspread.errors import InputError, StateError
 from unspread.model import MIN_PDQ_QUALITY, Kind, Listing, Part
-from unspread.platform_kit.app import follow_all, load_bank, open_kit, utc_now
-from unspread.platform_kit.catalogue import SqliteCatalogue
+from unspread.platform_kit.app import follow_all, load_bank, open_catalogue, open_kit, utc_now
 from unspread.platform_kit.catalogue_files import (
     Hit,
     ScanLedger,
@@ -123,12 +122,14 @@ _DATA = click.option(
 
 @catalogue.command("export")
 @_DATA
+@click.option("--settings", "settings_file", type=click.Path(path_type=Path, exists=True))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def export(data: Path, file: Path) -> None:
+def export(data: Path, settings_file: Path | None, file: Path) -> None:
     """Write the catalogue to a Parquet FILE, for scans on many machines."""
+    settings = Settings.load(data, settings_file)
     store = Store(data)
     try:
-        rows = write_catalogue(file, SqliteCatalogue(store).entries_after(0))
+        rows = write_catalogue(file, open_catalogue(settings, store).entries_after(0))
     finally:
         store.close()
     click.echo(f"{rows} fingerprints")

@@ -234,6 +234,8 @@ class Settings(_Section, frozen=True):
             settings = msgspec.convert(values, cls, strict=True, dec_hook=_path)
         except msgspec.ValidationError as error:
             raise SettingsError(f"in {path}: {error}") from None
+        if settings.catalogue and not settings.catalogue.startswith("postgresql://"):
+            raise SettingsError("catalogue: empty, or postgresql://…")
         for name, one in settings.lists.items():
             _check(name, one)
         return settings
