@@ -206,7 +206,7 @@ class Settings(_Section, frozen=True):
     cybertip: CyberTipSettings | None = None
     """Reports to NCMEC: docs/platform/cybertip.md."""
     hma: HmaSettings = HmaSettings()
-    """Callers of Hasher-Matcher-Actioner: docs/platform/hma.md."""
+    """Callers of Hasher-Matcher-Actioner: docs/platform/hma-callers.md."""
     tusd: TusdSettings | None = None
     """Resumable uploads: docs/platform/tusd.md."""
     mastodon: MastodonSettings | None = None

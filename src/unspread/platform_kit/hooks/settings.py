@@ -10,7 +10,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class HmaSettings(_Section, frozen=True):
-    """The part of Hasher-Matcher-Actioner's interface that callers use. docs/platform/hma.md."""
+    """The part of HMA's interface that callers use: docs/platform/hma-callers.md."""
 
     enabled: bool = False
     """Answer on /h/hash, /m/lookup, /m/raw_lookup, /status and /c/bank…."""
