@@ -5,10 +5,29 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "_kernel.h"
 
 uint8_t permutation[256];
 uint64_t permutation_masks[4][4];
+
+/* ---- memory ---- */
+
+void *allocate(size_t bytes) {
+#if defined(__linux__)
+    const size_t page = 1 << 21;
+    if (bytes >= 2 * page) {
+        void *memory = NULL;
+        if (posix_memalign(&memory, page, bytes) != 0) return NULL;
+        madvise(memory, bytes, MADV_HUGEPAGE);
+        return memory;
+    }
+#endif
+    return malloc(bytes ? bytes : 1);
+}
 
 /* ---- sorting by chunk ---- */
 
@@ -34,7 +53,7 @@ int new_query_table(QueryTable *table, size_t queries, size_t rows) {
     table->offsets = malloc(OFFSETS * sizeof *table->offsets);
     table->values = calloc(queries + PADDING, sizeof *table->values);
     table->signatures = calloc(queries + PADDING, sizeof *table->signatures);
-    table->numbers = malloc((queries + PADDING) * sizeof *table->numbers);
+    table->numbers = allocate((queries + PADDING) * sizeof *table->numbers);
     table->rows = calloc((rows < queries ? rows : 0) + PADDING, sizeof *table->rows);
     return table->offsets && table->values && table->signatures && table->numbers && table->rows;
 }
@@ -392,7 +411,7 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 static enum Status answer_many(const Question *question, const uint64_t *rows, size_t count,
                                Hits *hits, Hits *capped) {
     const size_t room = count < JOIN_BLOCK ? count : JOIN_BLOCK;
-    Query *queries = malloc((room ? room : 1) * sizeof *queries);
+    Query *queries = allocate(room * sizeof *queries);
     size_t *starts = malloc((room + 2) * sizeof *starts);
     Hits block = {NULL, 0, 0};
     enum Status status = queries && starts ? DONE : OUT_OF_MEMORY;
@@ -423,7 +442,7 @@ static enum Status answer_many(const Question *question, const uint64_t *rows, s
         memset(starts, 0, (size + 2) * sizeof *starts);
         for (size_t each = 0; each < block.count; each++) starts[block.items[each].query + 2]++;
         for (size_t query = 0; query < size; query++) starts[query + 2] += starts[query + 1];
-        Hit *placed = malloc((block.count ? block.count : 1) * sizeof *placed);
+        Hit *placed = allocate(block.count * sizeof *placed);
         if (placed == NULL) {
             status = OUT_OF_MEMORY;
             break;
@@ -535,8 +554,8 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
     const uint32_t *kept = buffers[2].buf;
     enum Status status = DONE;
     Py_BEGIN_ALLOW_THREADS
-    uint64_t *records = malloc((count + 1) * sizeof *records);
-    uint64_t *other = malloc((count + 1) * sizeof *other);
+    uint64_t *records = allocate(count * sizeof *records);
+    uint64_t *other = allocate(count * sizeof *other);
     if (records == NULL || other == NULL) status = OUT_OF_MEMORY;
     for (size_t each = 0; each < count && !status; each++)
         if (kept[each] >= rows || kept[each] >= 1u << 24) status = DAMAGED;

@@ -148,6 +148,9 @@ static inline uint32_t lowest(uint64_t mask) {
 #endif
 }
 
+/* Like malloc; large memory comes in large pages, where the system has them: queries are met in a
+   random order, and small pages would be looked up more often than read. */
+void *allocate(size_t bytes);
 /* Sorts records by their highest 16 bits, stably; `other` has the same room. Result in `records`. */
 void sort_by_chunk(uint64_t *records, uint64_t *other, size_t count);
 /* offsets[v] = how many records have a chunk below v. */

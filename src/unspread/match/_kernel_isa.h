@@ -471,7 +471,8 @@ TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size
     Survivors survivors = {.part = part, .queries = queries, .radius = radius, .hits = hits,
                            .allowed = count * 2048 + (1u << 20)};
     QueryTable sorted = {0};
-    uint64_t *records = malloc(count * sizeof *records), *other = malloc(count * sizeof *other);
+    uint64_t *records = allocate(count * sizeof *records);
+    uint64_t *other = allocate(count * sizeof *other);
     if (records && other && new_query_table(&sorted, count, part->kept)) status = DONE;
     for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
         for (size_t each = 0; each < count; each++)

@@ -26,6 +26,11 @@ _FLIPS: Final = np.array([0] + [1 << bit for bit in range(16)], dtype=np.int64)
 _TABLE_STARTS: Final = np.arange(CHUNKS, dtype=np.int64)[:, None] * (CHUNK_VALUES + 1)
 _TABLES: Final = np.arange(CHUNKS, dtype=np.int64)[:, None]
 _NEXT: Final = np.roll(np.arange(CHUNKS), -1)
+_ALLOWED: Final = [
+    np.tile(np.array([two] + 16 * [max(two - 1, 0)], dtype=np.uint8), (CHUNKS, 1))
+    for two in range(TABLE_RADIUS_BITS // 8 + 1)
+]
+"""By ⌊radius / 8⌋, for each bucket of each table: bits in which a signature may differ."""
 _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
 _FEW_ROWS: Final = 1 << 18
@@ -82,9 +87,6 @@ class NumpyKernel:
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = given[start : start + _BLOCK_ROWS]
             out = permuted[start : start + _BLOCK_ROWS]
-            if len(block) == 1:
-                out[0] = np.bitwise_xor.reduce(_IMAGES[_BYTES, block[0]], axis=0)
-                continue
             for byte in range(32):
                 out ^= _IMAGES[byte, block[:, byte]]
         return permuted
@@ -118,7 +120,9 @@ class NumpyKernel:
     ) -> Found | None:
         if not (isinstance(row, np.ndarray) and row.shape == (4,) and row.dtype == np.uint64):
             raise InputError("row: uint64 words of shape (4,) wanted")
-        return self._search(views, tail_rows, self.permuted(row[None])[0], radius_bits, limit)
+        taken = np.frombuffer(row.astype("<u8", copy=False).tobytes(), dtype=np.uint8)
+        query = np.bitwise_xor.reduce(_IMAGES[_BYTES, taken], axis=0)
+        return self._search(views, tail_rows, query, radius_bits, limit)
 
     def _search(
         self, views: tuple[Part, ...], tail_rows: int, query: U64, radius_bits: int, limit: int
@@ -230,8 +234,8 @@ def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I
     words = _words16(query)
     keys = (words[:, None] ^ (_FLIPS if one else _FLIPS[:1])) + _TABLE_STARTS
     offsets = tables.offsets.reshape(-1)
-    starts = offsets[keys].astype(np.int64)
-    counts = offsets[keys + 1] - starts
+    starts = offsets.take(keys).astype(np.int64)
+    counts = offsets.take(keys + 1) - starts
     per_table = counts.sum(axis=1)
     total = int(per_table.sum())
     # A list made to overfill these buckets.
@@ -245,14 +249,14 @@ def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I
     starts[1:] -= counts.cumsum()[:-1]
     slots = starts.repeat(counts)
     slots += np.arange(total)
-    differing = tables.signatures.reshape(-1)[slots]
-    # One bit more than a neighbouring bucket allows; the full rule below decides.
+    differing = tables.signatures.reshape(-1).take(slots)
     differing ^= words[_NEXT].repeat(per_table)
-    slots = slots[np.bitwise_count(differing) <= two]
+    allowed = _ALLOWED[two] if one else _ALLOWED[two][:, :1]
+    slots = slots[np.bitwise_count(differing) <= allowed.reshape(-1).repeat(counts)]
 
     places = tables.positions[slots].astype(np.int64)
     positions = places[:, 0] | places[:, 1] << 8 | places[:, 2] << 16
-    near = _half_distances(part.front[positions], query[:2]) <= radius_bits
+    near = _half_distances(part.front.take(positions, axis=0), query[:2]) <= radius_bits
     if not near.any():
         return positions[:0], positions[:0]
     positions, table = positions[near], slots[near] // kept
