@@ -1,0 +1,244 @@
+"""The people of a platform, in front of a real browser and a running kit."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.journeys.conftest import free_port, unspread, until
+from unspread.platform_kit.actions.receive import received
+from unspread.testing.samples import encoded, landscape
+
+pytestmark = pytest.mark.journey
+
+SETTINGS = """
+[lists.own]
+source = "local"
+[lists.own.actions]
+confirmed = "hold"
+corroborated = "hold"
+unverified = "hold"
+[webhook]
+url = "{hook}"
+[notices]
+platform = "Forum"
+hosts = ["forum.example"]
+reference_pattern = '/(?P<reference>post-\\w+)$'
+[cybertip]
+first_name = "Ann"
+last_name = "Example"
+email = "trust@forum.example"
+"""
+
+
+@dataclass
+class Forum:
+    """A platform with a running kit, and what the kit told it to do."""
+
+    data: Path
+    url: str
+    told: list[dict] = field(default_factory=list)
+
+    def key(self) -> str:
+        return (self.data / "keys" / "first.key").read_text().strip()
+
+    def upload(self, content: bytes, reference: str) -> int:
+        answer = httpx.post(
+            f"{self.url}/scan",
+            params={"reference": reference},
+            content=content,
+            headers={"authorization": f"Bearer {self.key()}"},
+            timeout=60,
+        )
+        return answer.status_code
+
+    def was_told(self, action: str, reference: str) -> bool:
+        return any((each["action"], each["reference"]) == (action, reference) for each in self.told)
+
+
+PROTECTED = landscape(815, 640, 480)
+COPY = encoded(PROTECTED.resize((400, 300)), "JPEG", quality=80)
+
+
+@pytest.fixture(scope="module")
+def forum(tmp_path_factory) -> Iterator[Forum]:
+    data = tmp_path_factory.mktemp("forum")
+    port = free_port()
+    running = Forum(data, f"http://localhost:{port}")
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): text for name, text in self.headers.items()}
+            secret = (data / "keys" / "webhook.secret").read_text()
+            now = int(datetime.now(UTC).timestamp())
+            running.told.append(received(body, headers, secret, now))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as hook:
+        thread = threading.Thread(target=hook.serve_forever, args=(0.05,))
+        thread.start()
+        address = f"http://127.0.0.1:{hook.server_port}/"
+        (data / "platform.toml").write_text(SETTINGS.format(hook=address))
+        picture = data / "protected.png"
+        picture.write_bytes(encoded(PROTECTED, "PNG"))
+        unspread("platform", "bank", "add", "--data", str(data), "--list", "own", str(picture))
+        command = [sys.executable, "-m", "unspread", "platform", "serve", "--data", str(data)]
+        log = (data / "kit.log").open("wb")
+        with log, subprocess.Popen([*command, "--port", str(port)], stderr=log) as process:
+            try:
+                until(lambda: is_ready(running, process), 120)
+                yield running
+            finally:
+                process.terminate()
+                process.wait(60)
+        hook.shutdown()
+        thread.join()
+
+
+def is_ready(forum: Forum, process: subprocess.Popen) -> bool:
+    assert process.poll() is None, (forum.data / "kit.log").read_text()[-4000:]
+    try:
+        return httpx.get(f"{forum.url}/health/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def staff(forum: Forum, chromium: Browser) -> Iterator[Page]:
+    """The first reviewer, signed in with a passkey that the browser makes."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    devtools = context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    devtools.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {
+            "options": {
+                "protocol": "ctap2",
+                "transport": "internal",
+                "hasResidentKey": True,
+                "hasUserVerification": True,
+                "isUserVerified": True,
+            }
+        },
+    )
+    page.goto(f"{forum.url}/review")
+    expect(page).to_have_url(f"{forum.url}/review/sign-in")
+    page.get_by_label("Invitation").fill(
+        (forum.data / "keys" / "review.invitation").read_text().strip()
+    )
+    page.get_by_role("button", name="Make a passkey").click()
+    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    yield page
+    context.close()
+
+
+def test_a_held_upload_is_looked_at_only_on_purpose_and_removed(forum: Forum, staff: Page):
+    fetched: list[str] = []
+    staff.on("request", lambda request: fetched.append(request.url))
+    assert forum.upload(COPY, "post-1") == 409
+    staff.goto(f"{forum.url}/review")
+    expect(staff.get_by_text("post-1")).to_be_visible()
+    staff.wait_for_load_state("networkidle")
+    assert not any(url.endswith("/review/content") for url in fetched)
+    assert staff.locator("img, video").count() == 0
+
+    staff.locator("body").press("b")
+    picture = staff.locator("#stage img")
+    expect(picture).to_have_css("filter", "blur(28px) grayscale(1)")
+    staff.keyboard.down(" ")
+    expect(picture).to_have_css("filter", "grayscale(1)")
+    staff.keyboard.up(" ")
+    expect(picture).to_have_css("filter", "blur(28px) grayscale(1)")
+
+    staff.keyboard.press("r")
+    expect(staff.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    until(lambda: forum.was_told("remove", "post-1"))
+    expect(staff.get_by_text("1 of 100 views")).to_be_visible()
+
+
+def test_the_same_content_is_decided_again_without_anyone_looking(forum: Forum, staff: Page):
+    forum.upload(COPY, "post-2")
+    until(lambda: forum.was_told("remove", "post-2"))
+    staff.goto(f"{forum.url}/review")
+    expect(staff.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(staff.get_by_text("1 of 100 views")).to_be_visible()
+
+
+def test_what_is_kept_is_released_with_a_reason(forum: Forum, staff: Page):
+    other = encoded(PROTECTED.resize((200, 150)), "PNG")
+    forum.upload(other, "post-3")
+    staff.goto(f"{forum.url}/review")
+    staff.locator("body").press("2")
+    staff.locator("body").press("k")
+    until(lambda: forum.was_told("release", "post-3"))
+    assert not forum.was_told("remove", "post-3")
+
+
+def test_a_report_cannot_be_filed_by_who_has_not_looked(forum: Forum, staff: Page):
+    forum.upload(encoded(PROTECTED.resize((300, 225)), "PNG"), "post-4")
+    staff.goto(f"{forum.url}/review")
+    staff.get_by_role("button", name="Report it to NCMEC").click()
+    expect(staff.get_by_text("A match alone is never reported")).to_be_visible()
+    expect(staff.get_by_role("button", name="File the report")).to_have_count(0)
+    staff.get_by_label("Where? One address").fill("https://forum.example/post-4")
+    with staff.expect_download() as download:
+        staff.get_by_role("button", name="Download the draft").click()
+    assert b"<incidentSummary>" in Path(download.value.path()).read_bytes()
+
+
+def test_a_signed_notice_takes_down_what_it_names_and_its_copies(
+    forum: Forum, staff: Page, phone: Page
+):
+    named = landscape(816, 640, 480)
+    assert forum.upload(encoded(named, "JPEG", quality=90), "post-a") == 200
+    assert forum.upload(encoded(named.resize((320, 240)), "WEBP", quality=70), "post-b") == 200
+    assert forum.upload(encoded(landscape(817, 640, 480), "PNG"), "post-c") == 200
+
+    phone.goto(f"{forum.url}/notices")
+    phone.get_by_label("Where is it?").fill("https://forum.example/post-a")
+    phone.get_by_label("How can the platform reach you?").fill("person@example.org")
+    phone.get_by_label("Sign with your name").fill("A. Person")
+    phone.get_by_role("button", name="Send the notice").click()
+    expect(phone.get_by_text("has not been sent yet")).to_be_visible()
+    phone.get_by_label("I believe in good faith").check()
+    phone.get_by_role("button", name="Send the notice").click()
+    number = phone.locator("#tracking").inner_text()
+
+    staff.goto(f"{forum.url}/review/notices")
+    staff.get_by_role("link", name="Notice 1").click()
+    staff.get_by_role("button", name="Find it and its copies").click()
+    expect(staff.get_by_text("post-b: copy")).to_be_visible()
+    expect(staff.get_by_text("post-c")).to_have_count(0)
+    staff.get_by_role("button", name="Remove all that are ticked").click()
+    until(lambda: forum.was_told("remove", "post-a") and forum.was_told("remove", "post-b"))
+    assert not forum.was_told("remove", "post-c")
+
+    phone.goto(f"{forum.url}/notices/status")
+    phone.get_by_label("Its number").fill(number)
+    phone.get_by_role("button", name="Show it").click()
+    expect(phone.get_by_text("2, copies included")).to_be_visible()
+    exported = unspread("platform", "notices", "export", "--data", str(forum.data)).stdout
+    steps = [json.loads(json.loads(line)["line"])["step"] for line in exported.splitlines()]
+    assert steps == ["received", "removed"]
+
+
+def test_no_log_line_names_content_or_people(forum: Forum, staff: Page):
+    log = (forum.data / "kit.log").read_text()
+    for secret in ("post-1", "post-a", "person@example.org", "A. Person", "First reviewer"):
+        assert secret not in log
