@@ -72,10 +72,9 @@ class IndexLife(RuleBasedStateMachine):
             for number, index in enumerate(self.indexes):
                 index.save(path)
                 # What one kernel wrote, any kernel opens.
-                opened = Index.open(path, kernel="numpy" if number % 2 else "compiled")
-                kernel = KERNELS[number]
-                parts = opened._state.parts
-                self.indexes[number] = Index(kernel, parts)
+                self.indexes[number] = Index.open(
+                    path, kernel="numpy" if number % 2 else "compiled"
+                )
 
     @rule(number=st.integers(0, len(FAMILY) - 1), radius_bits=st.integers(0, 40))
     def query(self, number, radius_bits):
@@ -180,6 +179,15 @@ def test_many_additions_start_a_rebuild_by_themselves():
     assert index.info().waiting == 0
     assert len(index) == 20_010
     assert len(index.within_many(rows[:50])) == 50
+
+
+def test_many_removals_start_a_rebuild_by_themselves():
+    rows = random_rows(40_000, seed=9)
+    index = Index.build(np.arange(len(rows)), rows)
+    index.remove(np.arange(20_000))
+    index.rebuild()
+    assert index.info().removed == 0
+    assert index.within_many(rows[19_990:20_010]).ids.tolist() == list(range(20_000, 20_010))
 
 
 def _opened_in_child(path, queries):

@@ -87,9 +87,12 @@ def test_malformed_entries_are_refused(ids, rows):
         pytest.param(ROWS[0][:3], 31, id="three words"),
         pytest.param(ROWS[:1], 31, id="one axis too many"),
         pytest.param(ROWS[0].tobytes(), 31, id="bytes"),
+        pytest.param(ROWS[:4, 0], 31, id="a column"),
+        pytest.param(ROWS[0].astype(">u8"), 31, id="of the other byte order"),
         pytest.param(None, 31, id="nothing"),
     ],
 )
-def test_malformed_queries_are_refused(row, radius_bits):
+@pytest.mark.parametrize("kernel", ["compiled", "numpy"])
+def test_malformed_queries_are_refused(row, radius_bits, kernel):
     with pytest.raises(InputError):
-        Index.build(IDS, ROWS).within(row, radius_bits)
+        Index.build(IDS, ROWS, kernel=kernel).within(row, radius_bits)

@@ -57,6 +57,19 @@ def test_an_opened_index_can_be_changed_rebuilt_and_saved_again(file, tmp_path):
     assert answers(Index.open(file)) != answers(opened)
 
 
+def test_what_waited_in_the_tail_waits_again_however_often_it_is_saved(tmp_path):
+    index = Index.build(np.arange(8000), ROWS[:8000])
+    for place in range(8000, 8500, 100):
+        index.add(np.arange(place, place + 100), ROWS[place : place + 100])
+        index.remove(np.array([place]))
+        index.save(tmp_path / "index")
+        index = Index.open(tmp_path / "index")
+    assert len(index._state.parts) == 1
+    assert index.info().waiting == 495
+    found = index.within_many(ROWS[8000:8500])
+    assert found.ids.tolist() == [each for each in range(8000, 8500) if each % 100]
+
+
 @pytest.mark.parametrize("count", [0, 1, 4096])
 def test_small_indexes_are_saved_too(count, tmp_path):
     Index.build(np.arange(count), ROWS[:count]).save(tmp_path / "small")

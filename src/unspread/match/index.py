@@ -27,6 +27,8 @@ from unspread.match.layout import (
 TAIL_ROWS: Final = 16_384
 """So many additions may wait, scanned by every query in about 2 µs, before tables are rebuilt."""
 
+_MAX_LIMIT: Final = 2**31
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
@@ -161,7 +163,15 @@ class Index:
         Raises:
             SnapshotError: if it is not a whole and sound index of this version and byte order.
         """
-        return cls(choose(kernel), snapshot.opened(Path(path), verify=verify))
+        chosen = choose(kernel)
+        parts = snapshot.opened(Path(path), verify=verify)
+        if len(parts) < 2 or parts[-1].tables is not None:
+            return cls(chosen, parts)
+        # What waited in the tail waits again, or each saving would leave one more part to scan.
+        index, waiting = cls(chosen, parts[:-1]), parts[-1]
+        alive = waiting.dead == 0
+        index._append(waiting.ids[alive], waiting.front[alive], waiting.back[alive])
+        return index
 
     def __len__(self) -> int:
         state = self._state
@@ -175,11 +185,11 @@ class Index:
         More than `limit` are capped to those with the lowest ids, and the answer says so.
 
         Raises:
-            InputError: if the row is not (4,) uint64, or the radius outside 0..256.
+            InputError: if the row is not a contiguous (4,) uint64, or the radius outside 0..256.
         """
-        if not 0 <= radius_bits <= 256 or limit < 1:
+        if not (0 <= radius_bits <= 256 and 1 <= limit <= _MAX_LIMIT):
             checked_radius(radius_bits)
-            raise InputError("limit starts at 1")
+            raise InputError(f"limit is 1 to {_MAX_LIMIT}")
         state = self._state
         found = self._search(state.views, state.tail_rows, row, radius_bits, limit)
         if found is None:
@@ -196,8 +206,8 @@ class Index:
             InputError: if the rows are not (n, 4) uint64, or the radius outside 0..256.
         """
         rows = checked_rows(rows)
-        if limit < 1:
-            raise InputError("limit starts at 1")
+        if not 1 <= limit <= _MAX_LIMIT:
+            raise InputError(f"limit is 1 to {_MAX_LIMIT}")
         state = self._state
         found = self._kernel.search_many(
             state.views, state.tail_rows, rows, checked_radius(radius_bits), limit
@@ -213,6 +223,9 @@ class Index:
         rows = checked_rows(rows)
         ids = checked_ids(ids, len(rows))
         permuted = self._kernel.permuted(rows)
+        self._append(ids, permuted[:, :2], permuted[:, 2:])
+
+    def _append(self, ids: I64, front: U64, back: U64) -> None:
         with self._writing:
             state = self._state
             start, end = state.tail_rows, state.tail_rows + len(ids)
@@ -221,16 +234,20 @@ class Index:
                 tail = _grown(tail, start, end)
                 views = (*views[:-1], self._kernel.view(tail))
             tail.ids[start:end] = ids
-            tail.front[start:end] = permuted[:, :2]
-            tail.back[start:end] = permuted[:, 2:]
+            tail.front[start:end] = front
+            tail.back[start:end] = back
             for place, each in enumerate(ids.tolist(), start):
                 self._tail_places.setdefault(each, []).append(place)
             self._state = _State(state.parts, tail, views, end)
-            if end >= TAIL_ROWS and not self._is_rebuilding:
-                self._is_rebuilding = True
-                threading.Thread(
-                    target=self.rebuild, name="unspread-match-rebuild", daemon=True
-                ).start()
+            if end >= TAIL_ROWS:
+                self._rebuild_soon()
+
+    def _rebuild_soon(self) -> None:
+        if not self._is_rebuilding:
+            self._is_rebuilding = True
+            threading.Thread(
+                target=self.rebuild, name="unspread-match-rebuild", daemon=True
+            ).start()
 
     def remove(self, ids: I64) -> int:
         """Remove every entry with one of (n,) ids; the next query misses them. How many went.
@@ -251,12 +268,14 @@ class Index:
             self._removed += removed
             if self._is_rebuilding:
                 self._removed_while_rebuilding.append(ids)
+            elif self._removed > TAIL_ROWS and self._removed > len(self) // 4:
+                self._rebuild_soon()
             return removed
 
     def rebuild(self) -> None:
         """Put all that was added into tables and forget what was removed; returns when it is done.
 
-        Queries go on meanwhile. `add` starts the same in the background when it is time.
+        Queries go on meanwhile. `add` and `remove` start the same in the background in time.
         """
         with self._rebuilding:
             with self._writing:
@@ -275,7 +294,8 @@ class Index:
         """Write the index to a file for `open`. At any moment `path` holds the old or the new.
 
         Raises:
-            OSError: if the directory cannot be written.
+            StateError: if another process is writing the same file.
+            OSError: if it cannot be written; on Windows also while a process has `path` mapped.
         """
         with self._writing:
             state = self._state

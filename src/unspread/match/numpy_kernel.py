@@ -118,7 +118,12 @@ class NumpyKernel:
     def search(
         self, views: tuple[Part, ...], tail_rows: int, row: U64, radius_bits: int, limit: int
     ) -> Found | None:
-        if not (isinstance(row, np.ndarray) and row.shape == (4,) and row.dtype == np.uint64):
+        if not (
+            isinstance(row, np.ndarray)
+            and row.shape == (4,)
+            and row.dtype == np.uint64
+            and row.flags.c_contiguous
+        ):
             raise InputError("row: uint64 words of shape (4,) wanted")
         taken = np.frombuffer(row.astype("<u8", copy=False).tobytes(), dtype=np.uint8)
         query = np.bitwise_xor.reduce(_IMAGES[_BYTES, taken], axis=0)
