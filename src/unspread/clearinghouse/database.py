@@ -49,6 +49,9 @@ class Connection(Protocol):
     def exclude_others(self, lock: int) -> None:
         """Until the transaction ends, no other that says so runs."""
 
+    def settle(self) -> None:
+        """Outside a transaction: let nothing that was deleted linger in the database's own log."""
+
     def close(self) -> None:
         """Give the connection back."""
 
@@ -110,6 +113,10 @@ class Sqlite:
 
     def exclude_others(self, lock: int) -> None:
         """Nothing to do: `BEGIN IMMEDIATE` is exclusive among writers."""
+
+    def settle(self) -> None:
+        """Move the write-ahead log into the file and empty it: old pages stand there in clear."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def backup_to(self, path: str) -> None:
         """Write a consistent copy while others go on reading and writing."""
@@ -173,6 +180,10 @@ class Postgres:
     def exclude_others(self, lock: int) -> None:
         """Until the transaction ends, no other that says so runs."""
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+
+    def settle(self) -> None:
+        """Overwrite what was deleted as far as PostgreSQL can: its own log keeps it a while."""
+        self._connection.execute("VACUUM item, log_entry, pending_tombstone")
 
     def close(self) -> None:
         """Give the connection back."""

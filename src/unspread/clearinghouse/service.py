@@ -292,9 +292,10 @@ class Service:
         self.stop_soon()
         self._running.close()
 
-    def _committed(self, transaction: store.Transaction) -> None:
+    def _committed(self, transaction: store.Transaction) -> bool:
         if transaction.appended:
             self.publisher.wake()
+        return transaction.is_erasure_done
 
     def _pad(self) -> None:
         """Fill the log up, so that the public sees whole batches and not who came when."""

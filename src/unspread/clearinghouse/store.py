@@ -196,6 +196,8 @@ class Transaction:
         """Seconds since 1970; never before an earlier transaction's."""
         self.changed: list[int] = []
         """Listings that were added or changed."""
+        self.is_erasure_done = False
+        """Erased content is gone from everywhere but, perhaps, the database's own log."""
         self.counts: dict[str, int] = {}
 
     def count(self, name: str, by: int = 1) -> None:
@@ -255,6 +257,7 @@ def erasures_done(tx: Transaction, positions: Iterable[int]) -> None:
     tx.connection.run_many(
         "DELETE FROM pending_erasure WHERE position = ?", [(each,) for each in positions]
     )
+    tx.is_erasure_done = True
 
 
 def pad(tx: Transaction, batch: int) -> None:

@@ -53,7 +53,7 @@ class Writer(Generic[Tx]):
         connection: used by the thread alone.
         transaction: what each job is called with; made anew for every transaction.
         finish: called last in every transaction.
-        committed: called after every commit, on the thread.
+        committed: called after every commit, on the thread; whether the database should settle.
         max_waiting: more jobs than this in the queue are refused.
     """
 
@@ -62,7 +62,7 @@ class Writer(Generic[Tx]):
         connection: Connection,
         transaction: Callable[[Connection], Tx],
         finish: Callable[[Tx], None],
-        committed: Callable[[Tx], None],
+        committed: Callable[[Tx], bool],
         *,
         max_waiting: int,
     ) -> None:
@@ -102,6 +102,7 @@ class Writer(Generic[Tx]):
         self._closed = True
         self._jobs.put(None)
         self._thread.join()
+        self._settle()
         self._connection.close()
 
     def _work(self) -> None:
@@ -150,13 +151,22 @@ class Writer(Generic[Tx]):
             return False
         finally:
             self.is_busy = False
-        self._committed(transaction)
+        should_settle = self._committed(transaction)
         for job, answer, refusal in answers:
             if refusal is None:
                 job.future.set_result(answer)
             else:
                 job.future.set_exception(refusal)
+        if should_settle:
+            self._settle()
         return True
+
+    def _settle(self) -> None:
+        try:
+            self._connection.settle()
+        except _DATABASE_ERRORS:
+            # A reader is in the way: the next erasure, or the end, settles it.
+            return
 
     def _roll_back(self) -> None:
         try:

@@ -100,8 +100,8 @@ class Running:
         return self.post("/v1/cases/withdraw", message.to_json())
 
     def until_published(self, size: int) -> None:
-        """Wait for the log to be public up to a size."""
-        until(lambda: self.service.publisher.size >= size)
+        """Wait for log and feeds to be public up to a size."""
+        until(lambda: self.service.subscribers.size >= size)
 
 
 def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
