@@ -20,11 +20,16 @@ from numpy.typing import NDArray
 
 from unspread.errors import InputError, StateError
 from unspread.match import Catalogue, found_in
+from unspread.match.reverse import MANY_LISTINGS
 from unspread.model import Kind
 from unspread.platform_kit.catalogue import Entry
 
 ROWS_PER_GROUP: Final = 1 << 18
 _HALF: Final = 16
+_ONE_PAGE: Final = b"unspread.one_page_per_group"
+"""In a file's metadata: each column of a row group is one page, so that its values stand in the
+file as they are in memory and need no decoding. Files without it are read in the ordinary way."""
+_LONGEST_PAGE_HEADER: Final = 256
 
 
 class CatalogueFileError(InputError):
@@ -63,12 +68,24 @@ def write_catalogue(
     import pyarrow.parquet as pq
 
     half = pa.binary(_HALF)
-    schema = pa.schema(
-        [("reference", pa.string()), ("frame", pa.int32()), ("front", half), ("back", half)]
-    )
+    fields = [
+        pa.field("reference", pa.string(), nullable=False),
+        pa.field("frame", pa.int32(), nullable=False),
+        pa.field("front", half, nullable=False),
+        pa.field("back", half, nullable=False),
+    ]
+    schema = pa.schema(fields, {_ONE_PAGE: b"yes"})
     partial = path.with_suffix(".part")
     count = 0
-    with pq.ParquetWriter(partial, schema, compression="none", use_dictionary=["reference"]) as out:
+    with pq.ParquetWriter(
+        partial,
+        schema,
+        compression="none",
+        use_dictionary=["reference"],
+        write_statistics=False,
+        data_page_size=rows_per_group * _HALF + 1,
+        max_rows_per_page=rows_per_group,
+    ) as out:
         columns: tuple[list[Any], ...] = ([], [], [], [])
 
         def flush() -> None:
@@ -125,21 +142,75 @@ def scan(part: Part, listings: NDArray[np.uint64], radius_bits: int) -> list[Hit
 
     Pure but for reading: the same part and listings give the same hits, wherever it runs.
     """
-    import pyarrow.parquet as pq
+    file = _parquet(part.file)
 
-    file = pq.ParquetFile(_opened(part.file))
-    table = file.read_row_group(part.row_group, columns=["front", "back"])
-    hosted = Catalogue(_words(table["front"]), _words(table["back"]))
-    rows: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    for stretch in found_in(hosted, listings, radius_bits):
-        rows += stretch.rows.tolist()
-        pairs += zip(stretch.listings.tolist(), stretch.distances_bits.tolist(), strict=True)
-    if not rows:
+    def column(name: str) -> NDArray[np.uint64]:
+        as_it_is = _words_in_place(file, part, name)
+        if as_it_is is not None:
+            return as_it_is
+        return _words(file.read_row_group(part.row_group, columns=[name])[name])
+
+    front = column("front")
+    if len(listings) < MANY_LISTINGS:
+        rows, numbers = _near_fronts(front, listings, radius_bits)
+        if not len(rows):
+            return []
+        differing = np.concatenate((front[rows], column("back")[rows]), axis=1) ^ listings[numbers]
+        distances = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
+        near = distances <= radius_bits
+        rows, numbers, distances = rows[near], numbers[near], distances[near]
+    else:
+        found = list(found_in(Catalogue(front, column("back")), listings, radius_bits))
+        rows = np.concatenate([each.rows for each in found])
+        numbers = np.concatenate([each.listings for each in found])
+        distances = np.concatenate([each.distances_bits for each in found])
+    if not len(rows):
         return []
     references = file.read_row_group(part.row_group, columns=["reference"])["reference"]
     names = references.take(rows).to_pylist()
-    return [Hit(name, *pair) for name, pair in zip(names, pairs, strict=True)]
+    return [Hit(*hit) for hit in zip(names, numbers.tolist(), distances.tolist(), strict=True)]
+
+
+def _near_fronts(
+    front: NDArray[np.uint64], listings: NDArray[np.uint64], radius_bits: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and listings whose first halves alone are within the radius: one row in 500 million.
+
+    The first half stands for both, at twice the distance, so that the other is not read.
+    """
+    twice = np.ascontiguousarray(np.concatenate((listings[:, :2], listings[:, :2]), axis=1))
+    found = list(found_in(Catalogue(front, front), twice, 2 * radius_bits))
+    return (
+        np.concatenate([each.rows for each in found]),
+        np.concatenate([each.listings for each in found]),
+    )
+
+
+def _parquet(file: str) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(_opened(file), memory_map="://" not in file, pre_buffer=False)
+
+
+def _words_in_place(file: Any, part: Part, name: str) -> NDArray[np.uint64] | None:
+    """(n, 2) words of a column as the file holds them; None if it holds them otherwise."""
+    about = file.metadata
+    if (about.metadata or {}).get(_ONE_PAGE) != b"yes":
+        return None
+    chunk = about.row_group(part.row_group).column(about.schema.names.index(name))
+    length = part.rows * _HALF
+    header = chunk.total_compressed_size - length
+    plain = chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
+    if not plain or not 0 < header <= _LONGEST_PAGE_HEADER:
+        return None
+    start = chunk.data_page_offset + header
+    # Read, not mapped: cold pages come in one request, and the words lie aligned.
+    values = np.empty(length, np.uint8)
+    with _Object(part.file) if "://" in part.file else Path(part.file).open("rb", 0) as raw:
+        raw.seek(start)
+        if raw.readinto(values.data) != length:
+            raise CatalogueFileError(f"{part.file} is shorter than it says")
+    return values.view("<u8").reshape(-1, 2)
 
 
 def _words(column: Any) -> NDArray[np.uint64]:

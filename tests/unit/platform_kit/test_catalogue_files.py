@@ -73,6 +73,33 @@ def test_every_near_row_is_found_and_no_other(catalogue, tmp_path):
     assert len(expected) > 10
 
 
+def test_many_listings_are_found_as_few_are(catalogue, tmp_path):
+    files, listings, expected = catalogue
+    others = random.integers(0, 2**64, (5000, 4), dtype=np.uint64)
+    ledger = ScanLedger(tmp_path / "ledger", "p")
+    every = np.concatenate((listings, others))
+    assert found(scan_files(files, every, 31, run=here, ledger=ledger)) == expected
+
+
+def test_files_of_other_writers_give_the_same(catalogue, tmp_path):
+    import pyarrow.parquet as pq
+
+    files, listings, expected = catalogue
+    for file in files:
+        table = pq.read_table(file).replace_schema_metadata(None)
+        pq.write_table(table, file, compression="zstd", row_group_size=500)
+    ledger = ScanLedger(tmp_path / "ledger", "p")
+    assert found(scan_files(files, listings, 31, run=here, ledger=ledger)) == expected
+
+
+def test_a_bucket_gives_the_same(catalogue, tmp_path):
+    files, listings, expected = catalogue
+    urls = [f"file://{Path(file).parent}/{Path(file).name}" for file in files]
+    ledger = ScanLedger(tmp_path / "ledger", "p")
+    hits = scan_files(urls, listings, 31, run=here, ledger=ledger)
+    assert found(hits) == expected
+
+
 def test_processes_find_the_same(catalogue, tmp_path):
     files, listings, expected = catalogue
     ledger = ScanLedger(tmp_path / "ledger", "p")
