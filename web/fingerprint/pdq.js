@@ -240,13 +240,14 @@ export class LumaSampler {
 export const LUMA_SCALE = 1 / 1000;
 
 /**
- * @param {Uint8ClampedArray | Uint8Array} rgba opaque pixels, 4 bytes each
+ * @param {Uint32Array} pixels opaque, red in the lowest byte
  * @param {number} first pixel of the row
  * @param {Int32Array} luma to be filled, 0..255 000
  */
-export function lumaRow(rgba, first, luma) {
-  for (let x = 0, at = first * 4; x < luma.length; x++, at += 4) {
-    luma[x] = 299 * rgba[at] + 587 * rgba[at + 1] + 114 * rgba[at + 2];
+export function lumaRow(pixels, first, luma) {
+  for (let x = 0; x < luma.length; x++) {
+    const pixel = pixels[first + x];
+    luma[x] = 299 * (pixel & 255) + 587 * ((pixel >>> 8) & 255) + 114 * ((pixel >>> 16) & 255);
   }
 }
 

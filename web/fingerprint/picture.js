@@ -64,11 +64,11 @@ class Reading {
   }
 
   /**
-   * @param {Uint8ClampedArray | Uint8Array} rgba
+   * @param {Uint32Array} pixels
    * @param {number} first pixel of the next row
    */
-  addRow(rgba, first) {
-    lumaRow(rgba, first, this.luma);
+  addRow(pixels, first) {
+    lumaRow(pixels, first, this.luma);
     this.sampler.addRow(this.luma);
     this.cells.addRow(this.luma);
   }
@@ -86,7 +86,8 @@ async function read(blob, format, decoders, part) {
     const { rgba, width, height } = await decoder(blob);
     const box = boxOf(part, width, height);
     const reading = new Reading(box.width, box.height);
-    for (let row = box.y; row < box.y + box.height; row++) reading.addRow(rgba, row * width + box.x);
+    const decoded = words(rgba);
+    for (let row = box.y; row < box.y + box.height; row++) reading.addRow(decoded, row * width + box.x);
     return reading;
   }
   if (!canvasTellsTheTruth()) throw new UnreadableMediaError('pixels_hidden');
@@ -124,9 +125,15 @@ function readBitmap(bitmap, part) {
     context.fillRect(0, 0, width, count);
     context.drawImage(bitmap, x, y + top, width, count, 0, 0, width, count);
     const { data } = context.getImageData(0, 0, width, count);
-    for (let row = 0; row < count; row++) reading.addRow(data, row * width);
+    const pixels = words(data);
+    for (let row = 0; row < count; row++) reading.addRow(pixels, row * width);
   }
   return reading;
+}
+
+/** @param {Uint8ClampedArray | Uint8Array} rgba */
+function words(rgba) {
+  return new Uint32Array(rgba.buffer, rgba.byteOffset, rgba.length >> 2);
 }
 
 /** @param {OffscreenCanvas} canvas */

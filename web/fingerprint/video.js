@@ -222,14 +222,15 @@ async function contentWithoutBars(track, sink, duration) {
   /** @type {number[] | null} */
   let size = null;
   let brightest = new Uint8Array(0);
-  const read = new Set();
+  /** @type {Set<number>} */
+  const moments = new Set();
   for (let step = 0; step < (duration > 0 ? BAR_SAMPLES : 1); step++) {
     const packet =
       (await packets.getKeyPacket((duration * (step + 0.5)) / BAR_SAMPLES)) ??
       (await packets.getFirstKeyPacket());
-    if (packet === null || read.has(packet.timestamp)) continue;
-    read.add(packet.timestamp);
-    const sample = await sink.getSample(packet.timestamp);
+    if (packet !== null) moments.add(packet.timestamp);
+  }
+  for await (const sample of sink.samplesAtTimestamps(moments)) {
     if (sample === null) continue;
     const plane = await reader.read(sample);
     sample.close();
