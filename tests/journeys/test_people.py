@@ -1,9 +1,12 @@
-"""The people of a platform, in front of a real browser and a running kit."""
+"""The people of a platform in front of a real browser, and its software, before a running kit."""
 
+import hashlib
+import hmac
 import json
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,6 +36,15 @@ url = "{hook}"
 platform = "Forum"
 hosts = ["forum.example"]
 reference_pattern = '/(?P<reference>post-\\w+)$'
+[hma]
+enabled = true
+without_key = true
+[tusd]
+url = "{hook}files/"
+store = "{data}/tusd"
+[mastodon]
+url = "{hook}"
+account_action = "sensitive"
 [cybertip]
 first_name = "Ann"
 last_name = "Example"
@@ -47,6 +59,8 @@ class Forum:
     data: Path
     url: str
     told: list[dict] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """What else the kit asked of the platform: (method, path)."""
 
     def key(self) -> str:
         return (self.data / "keys" / "first.key").read_text().strip()
@@ -60,6 +74,11 @@ class Forum:
             timeout=60,
         )
         return answer.status_code
+
+    def settings_url(self) -> str:
+        """The platform's own address, as the kit's settings have it."""
+        settings = tomllib.loads((self.data / "platform.toml").read_text())
+        return settings["mastodon"]["url"]
 
     def was_told(self, action: str, reference: str) -> bool:
         return any((each["action"], each["reference"]) == (action, reference) for each in self.told)
@@ -78,12 +97,27 @@ def forum(tmp_path_factory) -> Iterator[Forum]:
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
+            if self.path != "/":
+                self.answer(b'{"id": "7"}')
+                return
             headers = {name.lower(): text for name, text in self.headers.items()}
             secret = (data / "keys" / "webhook.secret").read_text()
             now = int(datetime.now(UTC).timestamp())
             running.told.append(received(body, headers, secret, now))
             self.send_response(204)
             self.end_headers()
+
+        def answer(self, content: bytes):
+            running.asked.append((self.command, self.path))
+            self.send_response(200 if self.command != "DELETE" else 204)
+            self.end_headers()
+            self.wfile.write(content if self.command != "DELETE" else b"")
+
+        def do_GET(self):
+            self.answer(COPY)
+
+        def do_DELETE(self):
+            self.answer(b"")
 
         def log_message(self, *_):
             pass
@@ -92,7 +126,11 @@ def forum(tmp_path_factory) -> Iterator[Forum]:
         thread = threading.Thread(target=hook.serve_forever, args=(0.05,))
         thread.start()
         address = f"http://127.0.0.1:{hook.server_port}/"
-        (data / "platform.toml").write_text(SETTINGS.format(hook=address))
+        (data / "platform.toml").write_text(SETTINGS.format(hook=address, data=data))
+        (data / "tusd").mkdir()
+        (data / "keys").mkdir()
+        (data / "keys" / "mastodon.token").write_text("a-token")
+        (data / "keys" / "mastodon.secret").write_text("a-secret")
         picture = data / "protected.png"
         picture.write_bytes(encoded(PROTECTED, "PNG"))
         unspread("platform", "bank", "add", "--data", str(data), "--list", "own", str(picture))
@@ -236,6 +274,40 @@ def test_a_signed_notice_takes_down_what_it_names_and_its_copies(
     exported = unspread("platform", "notices", "export", "--data", str(forum.data)).stdout
     steps = [json.loads(json.loads(line)["line"])["step"] for line in exported.splitlines()]
     assert steps == ["received", "removed"]
+
+
+def test_a_caller_of_hma_changes_one_address(forum: Forum):
+    assert httpx.get(f"{forum.url}/status").text == "I-AM-ALIVE"
+    found = httpx.post(f"{forum.url}/m/lookup", files={"photo": ("x", COPY)}, timeout=60).json()
+    (match,) = found["pdq"]["OWN"]
+    assert 0 <= int(match["distance"]) <= 31
+    hashed = httpx.post(f"{forum.url}/h/hash", files={"photo": ("x", COPY)}, timeout=60).json()
+    signal = {"signal_type": "pdq", "signal": hashed["pdq"]}
+    assert httpx.get(f"{forum.url}/m/lookup", params=signal).json() == {"OWN": [match]}
+
+
+def test_tusd_refuses_a_protected_upload_and_loses_it(forum: Forum):
+    (forum.data / "tusd" / "abc").write_bytes(COPY)
+    upload = {"ID": "abc", "Size": len(COPY), "Storage": {"Type": "filestore", "Path": "/x/abc"}}
+    said = httpx.post(
+        f"{forum.url}/hooks/tusd",
+        json={"Type": "pre-finish", "Event": {"Upload": upload, "HTTPRequest": {}}},
+        headers={"authorization": f"Bearer {forum.key()}"},
+        timeout=60,
+    ).json()
+    assert said["HTTPResponse"]["StatusCode"] in {406, 409}
+    until(lambda: ("DELETE", "/files/abc") in forum.asked)
+
+
+def test_mastodon_has_a_protected_picture_reported(forum: Forum):
+    media = {"id": "1", "url": f"{forum.settings_url()}media/1.jpg"}
+    status = {"id": "113", "account": {"id": "42"}, "media_attachments": [media]}
+    body = json.dumps({"event": "status.created", "object": status}).encode()
+    signature = "sha256=" + hmac.new(b"a-secret", body, hashlib.sha256).hexdigest()
+    headers = {"x-hub-signature": signature}
+    answer = httpx.post(f"{forum.url}/hooks/mastodon", content=body, headers=headers, timeout=60)
+    assert answer.json() == {"scanned": 1}
+    assert ("POST", "/api/v1/reports") in forum.asked
 
 
 def test_no_log_line_names_content_or_people(forum: Forum, staff: Page):
