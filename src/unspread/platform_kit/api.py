@@ -356,7 +356,7 @@ class Interface:
         body = await _json_body(request)
         try:
             wanted = _lookup_decoder.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(str(error)) from None
         if len(wanted.queries) > kit.settings.max_lookup_queries:
             raise InputError(f"up to {kit.settings.max_lookup_queries} queries at once")
@@ -390,7 +390,7 @@ class Interface:
         key = allow(kit, request, Scope.CATALOGUE)
         try:
             wanted = _forget_decoder.decode(await _json_body(request))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(str(error)) from None
         count = len(wanted.references)
         await asyncio.to_thread(kit.catalogue.forget, wanted.references)

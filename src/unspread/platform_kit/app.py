@@ -14,7 +14,7 @@ import httpx
 import structlog
 from starlette.applications import Starlette
 
-from unspread.errors import StateError
+from unspread.errors import StateError, UnspreadError
 from unspread.fingerprint.confined import Budget, Confined
 from unspread.platform_kit import api, snapshots
 from unspread.platform_kit.access import Keys
@@ -222,6 +222,38 @@ def _sole_leader(settings: Settings) -> IO[str] | None:
             f"another process serves {settings.data}: stop it, or set `replica = true` here"
         ) from None
     return file
+
+
+async def follow_once(settings: Settings) -> list[tuple[str, int, str]]:
+    """One round with every feed, without a server: (list, listings, what was wrong).
+
+    Raises:
+        StateError: if a server runs on the directory; it follows the lists itself.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = _sole_leader(settings)
+    kit, pool = open_kit(settings)
+    joined = list(memberships(settings.data))
+    try:
+        await follow_all(kit, [name for name, _ in joined])
+        await load_bank(kit)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for name, membership in joined:
+                try:
+                    await FeedSync(kit, name, membership, http).once()
+                    await kit.search_new_listings()
+                    await FeedbackSender(kit, name, membership, http).once()
+                except UnspreadError as error:
+                    kit.problems[name] = str(error)
+        return [
+            (name, kit.store.active_count(state.number), kit.problems.get(name, ""))
+            for name, state in kit.states.items()
+        ]
+    finally:
+        pool.close()
+        kit.store.close()
+        if lock is not None:
+            lock.close()
 
 
 def _note_end(kit: Kit, running: asyncio.Task[None]) -> None:

@@ -134,6 +134,19 @@ def serve(data: Path, file: Path | None, host: str | None, port: int | None) -> 
 @platform.command()
 @_DATA
 @_SETTINGS
+def sync(data: Path, file: Path | None) -> None:
+    """Fetch every feed once, search the catalogue, tell what is due, and end."""
+    import asyncio
+
+    from unspread.platform_kit.app import follow_once
+
+    for name, count, problem in asyncio.run(follow_once(Settings.load(data, file))):
+        click.echo(f"{name}: {count} listings{f' ({problem})' if problem else ''}")
+
+
+@platform.command()
+@_DATA
+@_SETTINGS
 def check(data: Path, file: Path | None) -> None:
     """Say whether settings, database, decoders and lists are in order; status 3 if not."""
     from unspread.platform_kit.checks import findings

@@ -104,7 +104,7 @@ def enrol(
     try:
         enrolled = msgspec.json.decode(response.content, type=_Enrolled)
         from_b64(enrolled.log_key, 32, "log_key")
-    except (msgspec.DecodeError, InputError):
+    except (msgspec.DecodeError, UnicodeDecodeError, InputError):
         raise TrustError("the clearinghouse's answer is malformed") from None
     joined = msgspec.structs.replace(
         membership,
@@ -201,7 +201,7 @@ def _refusal(response: httpx.Response) -> InputError | TransportError:
         return TransportError(f"the clearinghouse answered {response.status_code}: try again later")
     try:
         text = msgspec.json.decode(response.content, type=ErrorAnswer).error.message
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         text = f"the clearinghouse answered {response.status_code}"
     return InputError(text)
 
@@ -209,7 +209,7 @@ def _refusal(response: httpx.Response) -> InputError | TransportError:
 def _read(path: Path) -> Membership:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Membership)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         raise StateError(f"the membership in {path} is damaged or cannot be read") from None
 
 

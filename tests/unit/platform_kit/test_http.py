@@ -218,6 +218,7 @@ def test_lookups_come_back_in_order(call, platform):
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"[]", id="not an object"),
+        pytest.param(b'{"queries": [{"pdq": "\xff"}]}', id="not UTF-8"),
         pytest.param(b'{"queries": [{}]}', id="no value"),
         pytest.param(b'{"queries": [{"pdq": "00", "md5": "00"}]}', id="two values"),
         pytest.param(b'{"queries": [{"pdq": "00"}]}', id="too short"),

@@ -14,8 +14,12 @@ import pytest
 
 from tests.unit.platform_kit.conftest import REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
+from unspread.errors import StateError
 from unspread.platform_kit import snapshots
+from unspread.platform_kit.app import _sole_leader, follow_once
+from unspread.platform_kit.settings import Settings
 from unspread.platform_kit.store import Store
+from unspread.testing.stand_in import ADDRESS
 
 
 def saved(platform: Platform) -> None:
@@ -185,11 +189,21 @@ def test_after_kill_9_nothing_is_lost_and_no_action_is_doubled(tmp_path: Path):
         assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_two_servers_do_not_both_follow_one_directory(tmp_path):
-    from unspread.errors import StateError
-    from unspread.platform_kit.app import _sole_leader
-    from unspread.platform_kit.settings import Settings
+def test_one_round_without_a_server_says_what_is_wrong_and_keeps_the_list(platform, clearinghouse):
+    clearinghouse.protect(picture(1))
+    platform.sync()
+    platform.close()
+    path = platform.data / "lists" / "unspread.json"
+    # Nothing listens on port 9 (discard) of this machine.
+    path.write_text(path.read_text().replace(ADDRESS, "http://127.0.0.1:9"))
 
+    ((name, count, problem),) = asyncio.run(follow_once(platform.settings))
+
+    assert (name, count) == ("unspread", 1)
+    assert "does not answer" in problem
+
+
+def test_two_servers_do_not_both_follow_one_directory(tmp_path):
     first = _sole_leader(Settings(data=tmp_path))
     assert first is not None
     with pytest.raises(StateError, match="replica"):

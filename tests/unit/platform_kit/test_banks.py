@@ -1,0 +1,121 @@
+"""Local banks: what a platform's own people list, and what they allow."""
+
+import asyncio
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tests.unit.platform_kit.conftest import REFUSING, Platform
+from tests.unit.platform_kit.test_following import altered, picture
+from unspread.errors import InputError
+from unspread.model import Fingerprint, Kind, Media
+from unspread.platform_kit.banks import LocalBank, UnknownEntryError
+from unspread.platform_kit.commands import platform as command
+from unspread.platform_kit.settings import ListSettings, Source
+from unspread.platform_kit.store import Store
+
+LISTS = {
+    "unspread": REFUSING,
+    "ours": ListSettings(source=Source.LOCAL),
+    "harmless": ListSettings(source=Source.LOCAL, allow=True),
+}
+
+
+@pytest.fixture
+def banked(tmp_path, clearinghouse):
+    """A platform with two banks, whose settings the command line finds too."""
+    (tmp_path / "platform.toml").write_text(
+        '[lists.ours]\nsource = "local"\n[lists.harmless]\nsource = "local"\nallow = true\n'
+    )
+    platform = Platform(tmp_path, clearinghouse, LISTS)
+
+    async def follow() -> None:
+        for name in ("ours", "harmless"):
+            await platform.kit.follow(name, Source.LOCAL, LISTS[name])
+            await platform.kit.checked(name)
+
+    asyncio.run(follow())
+    platform.sync()
+    yield platform
+    platform.close()
+
+
+def run(platform, *words: str) -> str:
+    """A command of another process, and then what the server's watch does."""
+    done = CliRunner().invoke(command, ["bank", words[0], "--data", str(platform.data), *words[1:]])
+    if done.exception is not None:
+        raise done.exception
+    asyncio.run(platform.kit.catch_up())
+    asyncio.run(platform.kit.search_new_listings())
+    return done.output
+
+
+def test_a_file_that_is_added_is_refused_and_found_until_it_is_taken_out(banked, tmp_path):
+    banked.scan(altered(1), "post-1")
+    file = tmp_path / "a.jpg"
+    file.write_bytes(picture(1))
+
+    run(banked, "add", "--list", "ours", "--name", "ours-1", str(file))
+    assert banked.scan(altered(1)).decision == "refuse"
+    assert [action[:2] for action in banked.actions()] == [("remove", "post-1")]
+
+    run(banked, "remove", "--list", "ours", "ours-1")
+    assert banked.scan(altered(1)).decision == "accept"
+    assert banked.actions() == []
+
+
+def test_what_a_negative_bank_allows_passes_whatever_a_feed_lists(banked, clearinghouse, tmp_path):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(picture(1))
+    run(banked, "add", "--list", "harmless", str(file))
+    banked.scan(altered(1), "post-1")
+    clearinghouse.protect(picture(1))
+    banked.sync()
+
+    answer = banked.scan(altered(1))
+    assert (answer.decision, answer.match.list_name) == ("accept", "harmless")
+    assert banked.actions() == []
+
+
+def test_a_fingerprint_in_hex_is_listed_as_it_stands(banked):
+    value = "0f" * 16
+    run(banked, "add", "--list", "ours", "--md5", value)
+    store = banked.kit.store
+    (listing,) = [each for _, each in store.active_listings()]
+    assert listing.fingerprints == (Fingerprint(Kind.MD5, bytes.fromhex(value)),)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["add", "--list", "ours"], id="nothing given"),
+        pytest.param(["add", "--list", "ours", "--md5", "xx"], id="not hex"),
+        pytest.param(["add", "--list", "unspread", "--md5", "0f" * 16], id="not a bank"),
+        pytest.param(["add", "--list", "none", "--md5", "0f" * 16], id="no such bank"),
+        pytest.param(["remove", "--list", "ours", "never"], id="no such entry"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(banked, words):
+    with pytest.raises(InputError):
+        run(banked, *words)
+    assert list(banked.kit.store.active_listings()) == []
+
+
+def test_adding_under_a_name_replaces_and_leaves_a_trail(banked):
+    store = Store(banked.data)
+    bank = LocalBank(banked.settings, store, "ours")
+    for value in (b"a" * 16, b"b" * 16):
+        prints = [Fingerprint(Kind.MD5, value)]
+        bank.add("one", Media.IMAGE, prints, by="anna", at=banked.now())
+    bank.remove("one", by="ben", at=banked.now())
+    with pytest.raises(UnknownEntryError):
+        bank.remove("one", by="ben", at=banked.now())
+    trail = [(actor, what) for _, _, actor, what, _ in store.audit_trail()]
+    assert trail[-3:] == [
+        ("anna", "add to bank ours"),
+        ("anna", "add to bank ours"),
+        ("ben", "remove from bank ours"),
+    ]
+    assert "6161" not in json.dumps(store.audit_trail())
+    store.close()
