@@ -313,7 +313,7 @@ def test_a_newcomer_fetches_a_snapshot_and_has_the_same_list() -> None:
     dice = random.Random(2)
     for number in range(300):
         listing_id = log.add()
-        if number % 3 == 0:
+        for _ in range(number % 3):
             log.confirm(listing_id)
         if dice.random() < 0.6:
             log.withdraw(listing_id)
@@ -329,6 +329,9 @@ def test_a_newcomer_fetches_a_snapshot_and_has_the_same_list() -> None:
     newcomer = log.reader()
     events = log.follow(newcomer)
     assert levels_after(events) == active
+    changed = [event.listing_id for event in events if isinstance(event, ListingChanged)]
+    assert set(changed) <= active.keys(), "nothing is heard of listings that are gone"
+    assert len(changed) == len(set(changed)), "of several changes only the last is told"
     assert newcomer.root == veteran.root
     assert fetched_bytes(log) < before / 2
     # It stays good while the log grows, is erased from, and is written by another process.

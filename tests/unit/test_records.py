@@ -84,13 +84,23 @@ def test_the_quick_check_lets_pass_what_reading_in_full_does(
     assert_judged_alike(record, changes, kept)
 
 
-def test_the_quick_check_knows_that_time_ends() -> None:
-    # Found by the test above: an hour past the year 9999.
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Found by the test above: an hour past the year 9999.
+        pytest.param((20, 5), id="no such year"),
+        pytest.param((45, 101), id="quality past 100"),
+        pytest.param((45, 100), id="quality of 100"),
+        pytest.param((44, 0x10), id="another tag"),
+        pytest.param((17, 2), id="no such media"),
+    ],
+)
+def test_the_quick_check_looks_at_all_that_is_no_free_value(change: tuple[int, int]) -> None:
     record = AddRecord(
         Media.IMAGE, Age.MINOR, Level.UNVERIFIED, HOUR, bytes(16),
-        (Fingerprint(Kind.MD5, bytes(16)),),
+        (Fingerprint(Kind.PDQ, bytes(32), quality=60),),
     )  # fmt: skip
-    assert_judged_alike(record, [(20, 5)], None)
+    assert_judged_alike(record, [change], None)
 
 
 def assert_judged_alike(

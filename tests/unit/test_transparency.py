@@ -130,6 +130,16 @@ def test_a_wrong_proof_shows_nothing(size: int, data: st.DataObject) -> None:
         verify_inclusion(leaf_digest(ENTRIES[index]), claimed, claimed_size, proof, root)
 
 
+def test_a_proof_is_as_long_as_the_tree_is_high() -> None:
+    tree = log_of(ENTRIES[:4], [])
+    proof = inclusion_proof(tree.node, 0, 4)
+    root = tree.frontier().root()
+    verify_inclusion(leaf_digest(ENTRIES[0]), 0, 4, proof, root)
+    for size in (8, 9, 1 << 40):
+        with pytest.raises(ProofError):
+            verify_inclusion(leaf_digest(ENTRIES[0]), 0, size, proof, root)
+
+
 @settings(max_examples=100, deadline=None)
 @given(size=st.integers(2, 300), data=st.data())
 def test_a_fork_has_no_proof_of_consistency(size: int, data: st.DataObject) -> None:
