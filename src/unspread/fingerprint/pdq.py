@@ -187,16 +187,14 @@ def small_matrices(pixels: Pixels, orientations: Sequence[Orientation]) -> Matri
     samples = _along_columns(pixels.reshape(height, -1), sides)
     if pixels.ndim == 3:
         samples = samples.reshape(len(sides), SIDE, width, 3) @ _LUMA
-    return np.stack(
-        [
-            turned.T if each.transposes else turned
-            for each in orientations
-            for turned in [
-                samples[sides.index(each.flips_rows)]
-                @ _matrix_along_rows(width, each.flips_columns)
-            ]
-        ]
-    )
+    across = sorted({each.flips_columns for each in orientations})
+    weights = np.concatenate([_matrix_along_rows(width, each) for each in across], axis=1)
+    both = (samples.reshape(-1, width) @ weights).reshape(len(sides), SIDE, len(across), SIDE)
+    turned = []
+    for each in orientations:
+        matrix = both[sides.index(each.flips_rows), :, across.index(each.flips_columns)]
+        turned.append(matrix.T if each.transposes else matrix)
+    return np.stack(turned)
 
 
 def coefficients(matrices: Matrix) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from typing import Any, Final
 import av
 import av.error
 import numpy as np
+from av.stream import Discard
 from numpy.typing import NDArray
 
 from unspread.errors import UnreadableMediaError
@@ -127,6 +128,9 @@ class Film:
                 brightest = luma.copy()
             elif brightest.shape == luma.shape:
                 np.maximum(brightest, luma, out=brightest)
+            if _is_bright_along_edges(brightest):
+                # What further frames show can only be brighter.
+                break
         self._seek(0)
         if brightest is not None:
             self._content = _content(brightest)
@@ -141,8 +145,12 @@ class Film:
     def keyframes(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
         """The frames that need no other to be decoded."""
         self._seek(0)
-        for frame in self._decoded(keyframes_only=True):
-            yield self._small(frame, orientations)
+        self._stream.discard = Discard.nonkey
+        try:
+            for frame in self._decoded(keyframes_only=True):
+                yield self._small(frame, orientations)
+        finally:
+            self._stream.discard = Discard.default
 
     def every_second(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
         """At t = 0, 1, 2 … seconds after the first frame, the last frame that is not after t.
@@ -424,6 +432,16 @@ def _orientation(frame: Any) -> Orientation:
                 return Orientation(flips_rows=d < 0, flips_columns=a < 0)
             return Orientation(flips_rows=c < 0, flips_columns=b < 0, transposes=True)
     return UPRIGHT
+
+
+def _is_bright_along_edges(brightest: Pixels) -> bool:
+    """Whether no edge can be a bar."""
+    for axis in (0, 1):
+        lines = brightest.swapaxes(0, axis)
+        depth = -(-lines.shape[0] * _MIN_BAR.numerator // _MIN_BAR.denominator)
+        if min(lines[:depth].max(), lines[-depth:].max()) <= _BAR_LUMA:
+            return False
+    return True
 
 
 def _content(brightest: Pixels) -> Rectangle:
