@@ -269,6 +269,35 @@ def test_pages_come_in_the_order_of_changes_and_miss_nothing(house, clock):
         )
         assert later == [row]
     assert entries(house, acme, clock, size="7").count("<image>") <= 7
+    # The later of the two places counts.
+    last = everything[-1]
+    assert last in source.rows(
+        stamped_after=last.changed_at - 1,
+        stamped_until=last.changed_at,
+        after_revision=everything[0].revision,
+        limit=1000,
+    )
+    assert everything[1] not in source.rows(
+        stamped_after=last.changed_at - 1,
+        stamped_until=last.changed_at,
+        after_revision=everything[0].revision,
+        limit=1000,
+    )
+
+
+def test_values_whose_tags_are_equal_are_told_apart(house, clock, monkeypatch):
+    monkeypatch.setattr(DatabaseListings, "_tag", lambda _self, _value: 7)
+    acme = legacy(house, "Acme")
+    for number in (401, 402):
+        house.submit(receipt(number), [picture(number)])
+    clock.at += 10
+    since = hashes(house, acme)["nextSetTimestamp"]
+    house.withdraw(receipt(401), 0)
+    clock.at += 10
+    [gone] = hashes(house, acme, since)["hashRecords"]
+    assert gone["hashValue"] == picture(401).fingerprints[0].value.hex()
+    assert gone["hashStatus"] == "Withdrawn"
+    assert hashes(house, acme)["count"] == 1
 
 
 def test_a_first_question_to_a_large_list_is_answered_later_and_then_in_full(
@@ -310,6 +339,9 @@ def test_a_slow_commit_is_not_stepped_over(house, clock, monkeypatch):
     query = {"to": ncmec.time_text(int(clock.at) - 5)}
     refused = house.request("GET", path, params=query, auth=auth)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    updates = "/exchange/threatexchange/1/threat_updates/"
+    token = {"access_token": acme.token}
+    assert house.request("GET", updates, params=token).status_code == 503
     # What is before it can be told meanwhile, and a client of StopNCII's is held before it.
     assert hashes(house, acme)["nextSetTimestamp"] == stamped_at
     go_on.set()

@@ -281,6 +281,17 @@ def test_parts_of_pictures_are_told_only_to_who_asks_for_them(world):
     assert call(world, narrow).get("/FetchHashes").json()["count"] == 1
 
 
+def test_a_key_limited_to_levels_is_told_a_value_when_it_reaches_one(world):
+    careful = world.partner("careful", Scope(levels=frozenset({Level.CONFIRMED})))
+    listing = world.listings.list_item(sample_picture(world.random))
+    world.clock.tick(10)
+    assert call(world, careful).get("/FetchHashes").json()["count"] == 0
+    world.listings.change(listing, level=Level.CONFIRMED)
+    world.clock.tick(10)
+    [record] = call(world, careful).get("/FetchHashes").json()["hashRecords"]
+    assert record["hashStatus"] == "Active"
+
+
 # --- our client ---------------------------------------------------------------------------------
 
 RECORD = {

@@ -194,16 +194,17 @@ def test_a_feed_that_is_not_there_yet_is_a_transport_error(host):
 def test_a_host_that_lost_what_withdrawals_are_checked_against_reads_from_the_start(
     host, log, tmp_path
 ):
-    gone = log.add()
-    log.add()
+    gone, kept = log.add(), log.add()
     log.publish()
     host.fetch()
     [remembered] = (tmp_path / "tx").iterdir()
     remembered.unlink()
     log.withdraw(gone)
+    log.confirm(kept)
     log.publish()
     host.fetch()
     assert str(gone) not in host.state
+    assert host.state[str(kept)].level == Level.CONFIRMED
     assert len(host.signals()[PdqSignal]) == 1
 
 
