@@ -393,7 +393,7 @@ class DatabaseKeys:
                 scope,
                 may_read=scope.may_read and "feed" in rights,
                 may_give_feedback=scope.may_give_feedback and "feedback" in rights,
-                may_submit=scope.may_submit,
+                may_submit=scope.may_submit and "submit" in rights,
             )
         today = int(self._service.clock()) // SECONDS_PER_DAY
         if used_day != today:
