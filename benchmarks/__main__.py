@@ -8,7 +8,16 @@ import importlib
 
 from benchmarks.report import PAGE, Report, machine, write_section
 
-MODULES = ("match", "feed", "fingerprint", "recall", "platform", "page", "end_to_end")
+MODULES = (
+    "match",
+    "feed",
+    "fingerprint",
+    "recall",
+    "platform",
+    "page",
+    "intake",
+    "end_to_end",
+)
 
 
 def main() -> None:

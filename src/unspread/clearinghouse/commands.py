@@ -58,6 +58,7 @@ def clearinghouse() -> None:
 @click.option("--name", default="", help="Of the organisation, as people read it.")
 @click.option("--training", is_flag=True, help="An exercise: the list protects nobody.")
 @click.option("--tick", default=0.25, show_default=True, help="Seconds between publications.")
+@click.option("--padding-batch", default=0, show_default=True, help="With --tick 10: take 8.")
 @click.option(
     "--client-address-header", default="", help="Set by the proxy in front, e.g. x-forwarded-for."
 )
@@ -70,6 +71,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     name: str,
     training: bool,
     tick: float,
+    padding_batch: int,
     client_address_header: str,
 ) -> None:
     """Serve people's page, platforms' feed and the staff console."""
@@ -85,6 +87,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
         database_url=database,
         training=training,
         tick_seconds=tick,
+        padding_batch=padding_batch,
         client_address_header=client_address_header,
     )
     _log_as_json()
