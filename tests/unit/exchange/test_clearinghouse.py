@@ -333,18 +333,20 @@ def test_a_slow_commit_is_not_stepped_over(house, clock, monkeypatch):
 
     commit = house.service.writer.submit(slow)
     assert begun.wait(60)
-    stamped_at = int(clock.at)
-    clock.at += 10
-    path, auth = "/exchange/ncmec/v2/entries", (acme.user, acme.password)
-    query = {"to": ncmec.time_text(int(clock.at) - 5)}
-    refused = house.request("GET", path, params=query, auth=auth)
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    updates = "/exchange/threatexchange/1/threat_updates/"
-    token = {"access_token": acme.token}
-    assert house.request("GET", updates, params=token).status_code == 503
-    # What is before it can be told meanwhile, and a client of StopNCII's is held before it.
-    assert hashes(house, acme)["nextSetTimestamp"] == stamped_at
-    go_on.set()
+    try:
+        stamped_at = int(clock.at)
+        clock.at += 10
+        path, auth = "/exchange/ncmec/v2/entries", (acme.user, acme.password)
+        query = {"to": ncmec.time_text(int(clock.at) - 5)}
+        refused = house.request("GET", path, params=query, auth=auth)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        updates = "/exchange/threatexchange/1/threat_updates/"
+        token = {"access_token": acme.token}
+        assert house.request("GET", updates, params=token).status_code == 503
+        # What is before it can be told meanwhile, and a client of StopNCII's is held before it.
+        assert hashes(house, acme)["nextSetTimestamp"] == stamped_at
+    finally:
+        go_on.set()
     commit.result()
     told = house.request("GET", path, params=query, auth=auth)
     assert told.text.count("<image>") == 2
