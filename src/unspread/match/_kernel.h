@@ -26,6 +26,7 @@ enum {
     FLIPS = 17,
     TABLE_RADIUS = 31,
     BLOCK = 4096,      /* rows scanned, or survivors kept, before they are looked at */
+    LONG_BUCKETS = 1 << 18, /* rows from which on most buckets span cache lines */
     STRIDE = 4,        /* inner signatures compared before a branch */
     MEETINGS = 512,
     PADDING = 32 + STRIDE,

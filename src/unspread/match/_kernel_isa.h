@@ -252,6 +252,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
     const int allowed = (int)(radius / 8);
     uint32_t starts[CHUNKS * FLIPS], counts[CHUNKS * FLIPS], slots[BLOCK];
     size_t total = 0, survivors = 0, bucket = 0;
+    const int long_buckets = part->kept > LONG_BUCKETS;
     for (unsigned table = 0; table < CHUNKS; table++) {
         const uint32_t *offsets = part->offsets + (size_t)table * OFFSETS;
         const uint32_t base = (uint32_t)(table * part->kept);
@@ -262,6 +263,11 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
             starts[bucket] = base + start;
             counts[bucket] = end - start;
             PREFETCH(part->signatures + base + start);
+            if (long_buckets) {
+                for (uint32_t at = start + 32; at < end; at += 32)
+                    PREFETCH(part->signatures + base + at);
+                PREFETCH(part->signatures + base + end - 1);
+            }
             total += end - start;
         }
     }
@@ -348,6 +354,8 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
     const int allowed = (int)(survivors->radius / 8);
     const uint32_t *offsets = part->offsets + (size_t)survivors->table * OFFSETS;
     const size_t base = survivors->table * part->kept, readable = CHUNKS * part->kept;
+    const int long_buckets = part->kept > LONG_BUCKETS;
+    const uint32_t lines = (uint32_t)(part->kept / VALUES / 32) + 2;
     for (size_t each = 0; each < count; each++) {
         const uint32_t value = sorted->values[each];
         const ISA(Vector) want = ISA(fill)(sorted->signatures[each]);
@@ -356,7 +364,10 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
         for (unsigned flip = 0; flip < flips; flip++) {
             const uint32_t bit = flip ? 1u << (flip - 1) : 0, near = value ^ bit;
             PREFETCH(offsets + (later ^ bit));
-            PREFETCH(part->signatures + base + offsets[soon ^ bit]);
+            const uint16_t *ahead = part->signatures + base + offsets[soon ^ bit];
+            PREFETCH(ahead);
+            if (long_buckets)
+                for (uint32_t line = 1; line < lines; line++) PREFETCH(ahead + 32 * line);
             const uint32_t start = offsets[near], end = offsets[near + 1];
             if (UNLIKELY(start > end || end > part->kept)) return DAMAGED;
             for (size_t at = base + start; at < base + end; at += LANES) {
