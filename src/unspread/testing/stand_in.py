@@ -3,6 +3,7 @@
 For tests of the platform kit, and of platforms that build on it.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 import httpx
@@ -38,6 +39,8 @@ class StandInClearinghouse(TrialLog):
         """By id, as the first time it came."""
         self.requests: list[httpx.Request] = []
         self.is_reachable = True
+        self.answers: dict[str, Callable[[], httpx.Response]] = {}
+        """By path: what to answer instead of what is right."""
 
     def protect(self, picture: bytes, *, level: Level = Level.UNVERIFIED) -> ListingId:
         """List a picture and publish."""
@@ -79,6 +82,8 @@ class StandInClearinghouse(TrialLog):
         if not self.is_reachable:
             raise httpx.ConnectError("not reachable", request=request)
         path = request.url.path.removeprefix("/")
+        if path in self.answers:
+            return self.answers[path]()
         if path == "v1/partners/enroll":
             return self._enrol(request)
         if path == "v1/acknowledge":

@@ -1,11 +1,15 @@
 """From a listing to a refusal, from a refusal to the person's status, and back."""
 
+import asyncio
 from functools import cache
 
+import httpx
 import pytest
 
 from tests.unit.platform_kit.conftest import HOLDING, Platform
-from unspread.model import Level
+from unspread.errors import TrustError
+from unspread.model import Kind, Level
+from unspread.platform_kit.store import ActionKind, Finding, Origin
 from unspread.testing.samples import encoded, landscape
 
 
@@ -67,7 +71,6 @@ def test_a_withdrawn_picture_is_accepted_again_and_its_fingerprints_are_gone(
     assert platform.scan(altered(1)).decision == "accept"
     assert len(platform.kit.bank) == 0
     assert platform.kit.store.listing(0, listing_id).fingerprints == ()
-    platform.close()
     for file in platform.data.iterdir():
         assert not file.is_file() or value not in file.read_bytes()
 
@@ -199,3 +202,58 @@ def test_a_list_that_does_not_hold_is_not_taken_and_the_old_one_stays(platform, 
 
     assert type(caught.value).__mro__[1].__name__ in {"TrustError", "InputError"}
     assert platform.scan(altered(1)).decision == "refuse"
+
+
+def test_a_listing_that_comes_between_match_and_catalogue_finds_the_upload(
+    platform, clearinghouse, monkeypatch
+):
+    platform.sync()
+    kit = platform.kit
+    write_entry = type(kit)._write_entry
+
+    async def listing_comes_first(kit, scanned, reference):
+        clearinghouse.protect(picture(1))
+        await asyncio.to_thread(platform.sync)
+        await write_entry(kit, scanned, reference)
+
+    monkeypatch.setattr(type(kit), "_write_entry", listing_comes_first)
+
+    assert platform.scan(altered(1), "post-1").decision == "accept"
+    assert platform.actions() == [("remove", "post-1", 0)]
+
+
+def test_a_listing_that_is_withdrawn_during_the_search_leads_to_nothing(platform, clearinghouse):
+    listing_id = clearinghouse.protect(picture(1))
+    platform.sync()
+    store = platform.kit.store
+    as_searched_for = store.listing(0, listing_id)
+    clearinghouse.take_back(listing_id)
+    platform.sync()
+
+    queued = store.record_findings(
+        0,
+        as_searched_for,
+        [Finding("post-1", Kind.PDQ, 0)],
+        ActionKind.REMOVE,
+        rule="found before the withdrawal",
+        origin=Origin.CATALOGUE,
+        at=platform.now(),
+    )
+
+    assert queued == 0
+    assert platform.actions() == []
+
+
+def test_a_feed_without_end_is_cut_off(platform, clearinghouse):
+    sent = []
+
+    async def endless():
+        while True:
+            sent.append(65536)
+            yield bytes(65536)
+
+    clearinghouse.answers["feed/board/latest"] = lambda: httpx.Response(200, content=endless())
+    with pytest.raises(TrustError):
+        platform.sync()
+
+    assert sum(sent) < 100 * 2**20
