@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from tests.unit.platform_kit.conftest import REFUSING, Platform
 from unspread.platform_kit.access import Scope
 from unspread.platform_kit.kit import Kit
+from unspread.platform_kit.settings import ListSettings
 from unspread.testing.samples import encoded, landscape
 from unspread.testing.stand_in import StandInClearinghouse
 
@@ -66,8 +67,8 @@ class Hooked:
 def hooked(tmp_path: Path, clearinghouse: StandInClearinghouse) -> Iterator[Callable[..., Hooked]]:
     opened: list[Platform] = []
 
-    def make(**settings: object) -> Hooked:
-        opened.append(Platform(tmp_path, clearinghouse, {"unspread": REFUSING}, **settings))
+    def make(lists: ListSettings = REFUSING, **settings: object) -> Hooked:
+        opened.append(Platform(tmp_path, clearinghouse, {"unspread": lists}, **settings))
         return Hooked(opened[-1], clearinghouse)
 
     yield make

@@ -12,6 +12,7 @@ from unspread.fingerprint import fingerprint_image
 from unspread.model import Kind
 from unspread.platform_kit.hooks.hma import Hma, bank_name
 from unspread.platform_kit.hooks.settings import HmaSettings
+from unspread.platform_kit.settings import ListSettings
 from unspread.testing.samples import encoded, landscape
 
 OPEN = HmaSettings(enabled=True, without_key=True)
@@ -94,7 +95,13 @@ def test_a_picture_without_a_usable_hash_has_none(hooked: Callable[..., Hooked])
     assert (looked_up.status_code, looked_up.json()) == (200, {})
 
 
-def test_a_listing_that_is_not_acted_on_is_not_answered(hooked: Callable[..., Hooked]) -> None:
+def test_a_list_that_is_only_watched_is_not_answered(hooked: Callable[..., Hooked]) -> None:
+    kit = hooked(ListSettings(shadow=True), hma=OPEN)
+    (answer,) = ask(kit, get("/m/lookup", signal_type="pdq", signal=pdq(PROTECTED)))
+    assert answer.json() == {}
+
+
+def test_a_listing_that_was_withdrawn_is_not_answered(hooked: Callable[..., Hooked]) -> None:
     kit = hooked(hma=OPEN)
     kit.clearinghouse.take_back(kit.listing_id)
     kit.platform.sync()

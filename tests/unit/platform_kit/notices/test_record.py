@@ -97,6 +97,7 @@ def test_what_two_people_press_at_once_happens_once(record: Record, outbox: Outb
     with pytest.raises(ImpossibleStepError):
         record.decline(notice.notice_id, Refusal.NOT_INTIMATE, "", "Bob", outbox.now)
     assert len(actions(outbox)) == 1
+    assert record.get(notice.notice_id).standing.status is Status.REMOVED
 
 
 def test_an_appeal_of_who_posted_it_shows_it_again(record: Record, outbox: Outbox) -> None:
