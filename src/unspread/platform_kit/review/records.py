@@ -1,7 +1,8 @@
 """What review must remember: votes, views, and decisions on content."""
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -49,6 +50,7 @@ class Records:
         self._store = store
         self._digest = digest
         self._people = people
+        self._keys: dict[str, ContentKey] = {}
         store.migrate("review", SCHEMA)
 
     def content_key(self, reference: str) -> ContentKey:
@@ -60,19 +62,30 @@ class Records:
 
     def waiting(self, at: datetime) -> list[Task]:
         """What waits for a decision, oldest first, after settling what was decided before."""
-        held = [
-            (self.content_key(action.reference), action)
-            for action in self._store.held(limit=MAX_WAITING)
-        ]
-        return [task for task in tasks(held) if not self._repeat(task, at)]
+        held = self._store.held(limit=MAX_WAITING)
+        known = self._keys
+        # A hold's content does not change: asked for once, though the queue is read often.
+        self._keys = {
+            each.action_id: known.get(each.action_id) or self.content_key(each.reference)
+            for each in held
+        }
+        found = tasks([(self._keys[each.action_id], each) for each in held])
+        decided = self._decisions([task.key for task in found])
+        for task in found:
+            if task.key in decided:
+                self._carry_out(task.holds, decided[task.key], "repeat of a decision", at)
+        return [task for task in found if task.key not in decided]
 
-    def _repeat(self, task: Task, at: datetime) -> bool:
-        """Decide again as before, without anyone looking, if this content was decided before."""
-        before = self.decision(task.key)
-        if before is None:
-            return False
-        self._carry_out(task.holds, before, "repeat of a decision", at)
-        return True
+    def _decisions(self, keys: Sequence[ContentKey]) -> dict[ContentKey, Vote]:
+        """The decisions that stand, of some content."""
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT * FROM review_decisions WHERE content_key IN"
+                " (SELECT value FROM json_each(?))",
+                (json.dumps(keys),),
+            ).fetchall()
+        )
+        return {ContentKey(row["content_key"]): _vote(row, ReviewerId(0)) for row in rows}
 
     def listing(self, hold: Action) -> Listing | None:
         """The listing that a hold is for, as it is now."""
@@ -80,15 +93,6 @@ class Records:
             return None
         number = self._store.list_state(hold.list_name).number
         return self._store.listing(number, hold.listing_id)
-
-    def decision(self, key: ContentKey) -> Vote | None:
-        """The decision that stands for content, if any."""
-        row = self._store.read(
-            lambda c: c.execute(
-                "SELECT * FROM review_decisions WHERE content_key = ?", (key,)
-            ).fetchone()
-        )
-        return None if row is None else _vote(row, ReviewerId(0))
 
     def votes(self, key: ContentKey) -> list[Vote]:
         """Everyone's votes on content, oldest first."""
