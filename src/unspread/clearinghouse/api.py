@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import parse_qs
@@ -267,6 +268,14 @@ class _Partners:
             subscribers.count -= 1
 
 
+async def _proof(service: Service, request: Request) -> Response:
+    """The `.tlog-proof` of a listing's entry: public, like the tiles that it is made of."""
+    listing_id: int = request.path_params["listing_id"]
+    proof = await asyncio.to_thread(service.publisher.proof, listing_id)
+    headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+    return Response(proof, headers=headers, media_type="text/plain; charset=utf-8")
+
+
 class _Lookup:
     """Handlers of platforms that ask instead of holding the list."""
 
@@ -333,6 +342,7 @@ class _Lookup:
             else {
                 "match": True,
                 "level": each.level,
+                "part": "window" if each.is_part else "whole",
                 "handle": to_b64(self._service.handles.seal(each.listing_id)),
             }
             for each in found
@@ -385,6 +395,11 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/v1/acknowledge", answering(partners.acknowledge), methods=["POST"]),
         Route("/v1/partners/enroll", limited(1, partners.enroll), methods=["POST"]),
         Route("/v1/vouch", answering(partners.vouch), methods=["POST"]),
+        Route(
+            "/v1/proof/{listing_id:int}",
+            limited(0.1, partial(_proof, service)),
+            methods=["GET"],
+        ),
         Route("/v1/partners/rotate", answering(partners.rotate), methods=["POST"]),
         Route("/v1/token", limited(0.1, lookup.token), methods=["POST"]),
         Route("/v1/lookup", answering(lookup.look_up), methods=["POST"]),
@@ -400,7 +415,7 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 def _decode(body: bytes, kind: type[_S]) -> _S:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(str(error)) from None
 
 

@@ -29,6 +29,8 @@ def create_app(settings: Settings) -> ASGIApp:
 def application(service: Service) -> ASGIApp:
     """The application around a service that its lifespan starts and closes."""
     settings = service.settings
+    service.languages = pages_bridge.languages(settings.languages)
+    service.texts_changed = lambda: pages_bridge.texts_changed(service)
     composition.compose(
         settings, key_files.django_key(settings), pages_bridge.django_values(service)
     )

@@ -7,7 +7,7 @@ which (`unspread.exchange.blind_lookup`).
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from unspread.model import (
     Fingerprint,
     Kind,
     Level,
+    Part,
 )
 
 MIN_SHARING: Final = 256
@@ -48,6 +49,8 @@ class Found:
 
     listing_id: int
     level: Level
+    is_part: bool = False
+    """Only a window of the listed picture matches: what was asked for shows a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,10 @@ class Bank:
             self._kept[item.listing_id] = _Kept(item.level, digests)
             if before is not None:
                 continue
-            pdqs = [each.value for each in item.fingerprints if each.kind is Kind.PDQ]
-            ids += [item.listing_id] * len(pdqs)
-            rows += pdqs
+            for each in item.fingerprints:
+                if each.kind is Kind.PDQ:
+                    ids.append(_index_id(item.listing_id, each.part))
+                    rows.append(each.value)
             for digest in digests:
                 self._by_digest.setdefault(digest, set()).add(item.listing_id)
                 if self._is_blind_ready:
@@ -115,7 +119,8 @@ class Bank:
             self._index.add(np.array(ids, np.int64), matrix)
 
     def _forget(self, listing_id: int, kept: _Kept) -> None:
-        self._index.remove(np.array([listing_id], np.int64))
+        both = [_index_id(listing_id, part) for part in (Part.WHOLE, Part.WINDOW)]
+        self._index.remove(np.array(both, np.int64))
         del self._kept[listing_id]
         for digest in kept.digests:
             holders = self._by_digest[digest]
@@ -127,12 +132,15 @@ class Bank:
 
     def find(self, fingerprint: Fingerprint) -> Found | None:
         """The best corroborated active listing that a fingerprint matches."""
-        if fingerprint.kind is Kind.PDQ:
-            row = np.frombuffer(fingerprint.value, "<u8").astype(np.uint64)
-            ids = [int(each) for each in self._index.within(row, MATCH_RADIUS_BITS).ids]
-        else:
-            ids = list(self._by_digest.get((fingerprint.kind, fingerprint.value), ()))
-        return self._best(ids)
+        if fingerprint.kind is not Kind.PDQ:
+            return self._best(list(self._by_digest.get((fingerprint.kind, fingerprint.value), ())))
+        row = np.frombuffer(fingerprint.value, "<u8").astype(np.uint64)
+        ids = [int(each) for each in self._index.within(row, MATCH_RADIUS_BITS).ids]
+        whole = self._best([each >> 1 for each in ids if not each & 1])
+        part = self._best([each >> 1 for each in ids if each & 1])
+        if whole is None and part is not None:
+            return replace(part, is_part=True)
+        return whole
 
     def _best(self, ids: Sequence[int]) -> Found | None:
         known = [(each, self._kept[each].level) for each in ids if each in self._kept]
@@ -184,6 +192,11 @@ class Bank:
                     if found is not None:
                         handle = handles.seal(found.listing_id)
                         yield make_record(self._outputs[digest], found.level, handle)
+
+
+def _index_id(listing_id: int, part: Part) -> int:
+    """A listing's id in the index: windows have one of their own."""
+    return listing_id << 1 | (part is Part.WINDOW)
 
 
 def _bucket(digest: tuple[Kind, bytes]) -> int:

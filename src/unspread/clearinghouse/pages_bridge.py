@@ -1,23 +1,21 @@
 """What the person's pages need from the service, and the service from them."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings as django_settings
 from starlette.types import ASGIApp
 
 from unspread.clearinghouse.composition import PAGES, has_pages
+from unspread.clearinghouse.service import Service
 from unspread.clearinghouse.staff import texts
-
-if TYPE_CHECKING:
-    from unspread.clearinghouse.service import Service
 
 
 def _pages(module: str) -> Any:
     return importlib.import_module(f"{PAGES}.{module}")
 
 
-def django_values(service: "Service") -> dict[str, Any]:
+def django_values(service: Service) -> dict[str, Any]:
     """Django settings through which the pages reach this service."""
     if not has_pages():
         return {}
@@ -41,7 +39,7 @@ def django_values(service: "Service") -> dict[str, Any]:
     }
 
 
-def texts_changed(service: "Service") -> None:
+def texts_changed(service: Service) -> None:
     """Show the texts as they were just saved."""
     for name, value in django_values(service).items():
         setattr(django_settings, name, value)

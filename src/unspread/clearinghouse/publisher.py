@@ -84,6 +84,7 @@ class Publisher:
         self._clock = clock
         self._published = published
         self._erased = erased
+        self._writing = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
         self._fed: dict[str, bytes] | None = None
@@ -114,8 +115,21 @@ class Publisher:
         if self._thread.is_alive():
             self._thread.join()
 
+    def proof(self, position: int) -> bytes:
+        """The `.tlog-proof` of an entry. From any thread.
+
+        Raises:
+            StateError: if it is not public yet.
+        """
+        with self._writing:
+            return self._writer.proof(position)
+
     def publish_once(self) -> int:
         """Publish what is committed now; the size that is public afterwards."""
+        with self._writing:
+            return self._publish()
+
+    def _publish(self) -> int:
         size = self._source.size()
         erased = self._source.erasures()
         now = datetime.fromtimestamp(int(self._clock()), UTC)

@@ -42,7 +42,6 @@ from unspread.case_protocol import (
 from unspread.clearinghouse import (
     backup,
     key_files,
-    pages_bridge,
     partners,
     reading,
     store,
@@ -216,7 +215,10 @@ class Service:
             random=os.urandom,
         )
         self._well_known = well_known.load(settings.data)
-        self._languages = pages_bridge.languages(settings.languages)
+        self.languages: tuple[str, ...] = settings.languages or ("en",)
+        """Of the pages; what is put around the service says which there are."""
+        self.texts_changed: Callable[[], None] = lambda: None
+        """Called when an editor saved texts; what is put around the service shows them."""
         self._writing_since = 0
         self.stopping = False
         self.start_error: UnspreadError | None = None
@@ -271,10 +273,6 @@ class Service:
             starting.callback(self.publisher.close)
             starting.callback(Housekeeper(self.writer).close)
             self._running = starting.pop_all()
-
-    def texts_changed(self) -> None:
-        """Show what an editor saved on the person's pages."""
-        pages_bridge.texts_changed(self)
 
     async def vouch(self, partner_id: str, listing_ids: Sequence[int]) -> None:
         """Take a helpline's word that it knows the case behind listings."""
@@ -340,7 +338,7 @@ class Service:
             training=self.settings.training,
             log_key=to_b64(self.log_key.public),
             limits=Limits(),
-            languages=list(self._languages),
+            languages=list(self.languages),
             platforms=[
                 PlatformHeard(
                     each.name,

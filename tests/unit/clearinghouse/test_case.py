@@ -1,10 +1,14 @@
 """A person's case, over the real routes."""
 
+import pytest
+
 from unspread.case_protocol import from_b64, promise_message, to_b64
 from unspread.crypto import Receipt, verify
 from unspread.feed.reader import FeedReader, ListingAdded, ListingChanged
-from unspread.model import State
+from unspread.model import Age, State
+from unspread.person import case
 from unspread.transparency.policy import trial_policy
+from unspread.transparency.proof import EntryProof
 
 from .conftest import Running, admitted, picture, receipt, until
 
@@ -121,3 +125,50 @@ def test_a_strangers_receipt_opens_nothing(clearinghouse: Running) -> None:
     clearinghouse.submit(receipt(1), [picture(1)])
     assert clearinghouse.status(receipt(2)).status_code == 404
     assert clearinghouse.withdraw(Receipt(b"\x07" * 13), 0).status_code == 404
+
+
+def test_the_log_proves_that_a_listing_is_in_it(clearinghouse: Running) -> None:
+    (item,) = clearinghouse.submit(receipt(), [picture(1)]).json()["items"]
+    clearinghouse.until_published(1)
+    proof = EntryProof.from_bytes(clearinghouse.get("/v1/proof/0").content)
+    checkpoint = proof.verify(b"\x01" + bytes.fromhex(item["commitment"]))
+    assert checkpoint.origin == clearinghouse.service.log_origin
+    assert clearinghouse.get("/v1/proof/7").status_code == 409
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[]", id="not an object"),
+        pytest.param(b'{"version": 1}', id="fields missing"),
+        pytest.param(b'{"version": 1, "file_name": "x"}', id="a field that nobody asked for"),
+        pytest.param(b'{"case_key": "\xff"}', id="not UTF-8"),
+        pytest.param(b"{" * 100_000, id="deeply nested"),
+    ],
+)
+@pytest.mark.parametrize(
+    "path", ["/v1/cases", "/v1/cases/status", "/v1/cases/renew", "/v1/cases/withdraw",
+             "/v1/partners/enroll"]
+)  # fmt: skip
+def test_what_is_malformed_is_refused_with_a_text(
+    clearinghouse: Running, path: str, body: bytes
+) -> None:
+    answer = clearinghouse.post(path, body)
+    assert answer.status_code in {400, 413}
+    assert answer.json()["error"]["message"]
+
+
+def test_a_body_that_is_too_large_is_refused(clearinghouse: Running) -> None:
+    assert clearinghouse.post("/v1/cases", b" " * (2 * 1024 * 1024 + 1)).status_code == 413
+
+
+def test_a_form_gets_the_same_answer_in_a_page(clearinghouse: Running) -> None:
+    message = case.submission(receipt(), [picture(1)], Age.MINOR, "")
+    form = {"case": message.to_json().decode(), "proof": clearinghouse.proof()}
+    answer = clearinghouse.request("POST", "/v1/cases", data=form)
+    assert answer.status_code == 201
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "commitment" in answer.text
+    again = clearinghouse.request("POST", "/v1/cases", data=form)
+    assert (again.status_code, "proof_of_work" in again.text) == (422, True)

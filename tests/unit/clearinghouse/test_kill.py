@@ -176,7 +176,7 @@ def _no_fork(data: Path, seen: set[bytes], last: bytes) -> None:
 
 @pytest.fixture(
     params=[
-        pytest.param(4, id="four rounds"),
+        pytest.param(3, id="three rounds"),
         pytest.param(
             200, id="two hundred rounds", marks=[pytest.mark.long, pytest.mark.timeout(3600)]
         ),

@@ -1,6 +1,7 @@
 """Partners: how they get in, what they may do, how they are stopped."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,9 +17,9 @@ from unspread.case_protocol import from_b64, to_b64
 from unspread.clearinghouse import partners
 from unspread.crypto import SigningKey
 from unspread.exchange.blind_lookup import Blinded, bucket_of, encoded, finalize, find_record
-from unspread.model import Fingerprint, Kind, Level
+from unspread.model import Fingerprint, Kind, Level, Part
 
-from .conftest import URL, Platform, Running, admitted, picture, receipt, until
+from .conftest import URL, Platform, Running, admitted, pdq, picture, receipt, until
 
 BODY = b'{"feedback": []}'
 FEEDBACK = "/v1/feedback"
@@ -256,7 +257,7 @@ def test_a_hosted_lookup_tells_match_level_and_handle_alone(
         {"pdq": picture(2).fingerprints[0].value.hex()},
     ]
     first, second, third = asker.post("/v1/lookup", {"queries": queries}).json()["results"]
-    assert first.keys() == {"match", "level", "handle"}
+    assert first.keys() == {"match", "level", "part", "handle"}
     assert (first["match"], first["level"]) == (True, "unverified")
     assert first == second
     assert third == {"match": False}
@@ -274,6 +275,19 @@ def test_a_hosted_lookup_tells_match_level_and_handle_alone(
     assert (
         asker.post("/v1/lookup", {"queries": queries}).json()["results"] == [{"match": False}] * 3
     )
+
+
+def test_a_part_of_a_listed_picture_is_said_to_be_one(clearinghouse: Running, asker: Asker) -> None:
+    window = Fingerprint(Kind.PDQ, pdq(99), Part.WINDOW, 100)
+    listed = picture(1)
+    parts = dataclasses.replace(listed, fingerprints=(*listed.fingerprints, window))
+    clearinghouse.submit(receipt(), [parts])
+    queries = [{"pdq": pdq(99).hex()}, {"pdq": pdq(1).hex()}]
+    results = asker.post("/v1/lookup", {"queries": queries}).json()["results"]
+    assert [each["part"] for each in results] == ["window", "whole"]
+    clearinghouse.withdraw(receipt(), 0)
+    results = asker.post("/v1/lookup", {"queries": queries}).json()["results"]
+    assert results == [{"match": False}] * 2
 
 
 def test_a_blind_lookup_finds_a_digest_without_saying_it(
