@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.journeys.conftest import Demo, unspread, until
+from tests.journeys.conftest import Demo, free_port, unspread, until
 from unspread.testing.feed import TrialLog
 from unspread.testing.samples import encoded, landscape
 from unspread.transparency.note import Note, VerifierKey
@@ -44,11 +44,11 @@ def test_anybody_audits_the_log_while_a_listing_comes_and_goes(demo, tmp_path):
 
 
 @contextmanager
-def witness_program(log: TrialLog, data: Path) -> Iterator[tuple[str, VerifierKey]]:
+def witness_program(log_key: VerifierKey, data: Path) -> Iterator[tuple[str, VerifierKey]]:
     """`unspread witness`: its address and Ed25519 key. It is killed without warning at the end."""
     command = [sys.executable, "-m", "unspread", "witness", "--data", str(data)]
     command += ["--name", "other.example/witness", "--port", "0"]
-    command += ["--log", log.policy.log_key.to_text()]
+    command += ["--log", log_key.to_text()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             lines = [process.stdout.readline() for _ in range(3)]
@@ -63,7 +63,7 @@ def test_a_witness_that_was_killed_signs_no_fork(tmp_path):
     log.enrol()
     log.add()
     log.publish()
-    with witness_program(log, tmp_path) as (url, key):
+    with witness_program(log.policy.log_key, tmp_path) as (url, key):
         signatures = cosigned(log, url, key)
         assert len(signatures) == 1
     fork = TrialLog(0)
@@ -72,13 +72,60 @@ def test_a_witness_that_was_killed_signs_no_fork(tmp_path):
     fork.publish()
     log.add()
     log.publish()
-    with witness_program(log, tmp_path) as (url, again):
+    with witness_program(log.policy.log_key, tmp_path) as (url, again):
         assert again == key
         assert cosigned(fork, url, key) == []
         signatures = cosigned(log, url, key)
         note = Note.from_bytes(log.public.get("log/checkpoint"))
         policy = trial_policy(log.origin, log.log_key.public, [key], quorum=1)
         assert policy.verify(Note(note.text, (*note.signatures, *signatures))).size == 2
+
+
+@contextmanager
+def clearinghouse_program(data: Path, port: int, *options: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "unspread", "clearinghouse", "serve", "--training"]
+    command += ["--data", str(data), "--port", str(port), *options]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: process.poll() is None and is_ready(url), seconds=120)
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_clearinghouse_publishes_what_its_witness_has_signed(tmp_path):
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(encoded(landscape(40_002), "JPEG"))
+    data, port = tmp_path / "clearinghouse", free_port()
+    with clearinghouse_program(data, port) as url:
+        told = unspread("audit", url, "--state", str(tmp_path / "first.json")).stderr
+    log_key = VerifierKey.from_text(told.split()[-1])
+    with witness_program(log_key, tmp_path / "witness") as (witness_url, key):
+        policy = tmp_path / "policy"
+        policy.write_text(
+            f"log {log_key.to_text()}\nwitness other {key.to_text()} {witness_url}\nquorum other\n"
+        )
+        options = ["--state", str(tmp_path / "audit.json"), "--policy", str(policy), "--json"]
+        with clearinghouse_program(data, port, "--witnesses", str(policy)) as url:
+            unspread("submit", str(picture), "--to", url)
+            report = until(
+                lambda: next(
+                    (r for r in [json.loads(unspread("audit", url, *options).stdout)] if r["size"]),
+                    None,
+                ),
+                seconds=30,
+            )
+    assert list(report["witnesses"]) == ["other.example/witness"]
+    assert report["problems"] == []
 
 
 def cosigned(log: TrialLog, url: str, key: VerifierKey) -> list:

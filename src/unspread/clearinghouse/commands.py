@@ -60,6 +60,11 @@ def clearinghouse() -> None:
 @click.option("--tick", default=0.25, show_default=True, help="Seconds between publications.")
 @click.option("--padding-batch", default=0, show_default=True, help="With --tick 10: take 8.")
 @click.option(
+    "--witnesses",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A tlog-policy file: whom to ask, and how many must sign before a list is published.",
+)
+@click.option(
     "--client-address-header", default="", help="Set by the proxy in front, e.g. x-forwarded-for."
 )
 def serve(  # noqa: PLR0917 - click passes them by name
@@ -72,6 +77,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
     training: bool,
     tick: float,
     padding_batch: int,
+    witnesses: Path | None,
     client_address_header: str,
 ) -> None:
     """Serve people's page, platforms' feed and the staff console."""
@@ -88,6 +94,7 @@ def serve(  # noqa: PLR0917 - click passes them by name
         training=training,
         tick_seconds=tick,
         padding_batch=padding_batch,
+        witness_policy=witnesses,
         client_address_header=client_address_header,
     )
     _log_as_json()

@@ -109,11 +109,14 @@ def erase_tombstones(tx: Transaction) -> int:
 def log_acknowledgements(tx: Transaction) -> int:
     """Put what partners acknowledged since the last time into the log, one entry each."""
     due = tx.connection.rows(
-        "SELECT partner_id, name, applied_size FROM partner WHERE applied_size > logged_size"
-        " AND state = 'active' ORDER BY partner_id"
+        "SELECT p.partner_id, p.name, p.applied_size, COALESCE(a.at, p.last_heard_at)"
+        " FROM partner p LEFT JOIN acknowledgement a"
+        " ON a.partner_id = p.partner_id AND a.size = p.applied_size"
+        " WHERE p.applied_size > p.logged_size AND p.state = 'active' ORDER BY p.partner_id"
     )
-    at = datetime.fromtimestamp(tx.now, UTC)
-    for partner_id, name, applied_size in due:
+    for partner_id, name, applied_size, second in due:
+        # When it was said, not when it is written down: the public counts the seconds.
+        at = datetime.fromtimestamp(second, UTC)
         public_name = name.encode()[:64].decode(errors="ignore")
         position = tx.append(AckRecord(public_name, applied_size, at).to_entry(), listing_id=-1)
         # An acknowledgement of acknowledgements alone is none: the log would never rest.

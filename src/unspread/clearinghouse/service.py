@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+import httpx
 import msgspec
 from prometheus_client import CollectorRegistry
 
@@ -73,9 +74,13 @@ from unspread.exchange.blind_lookup import HANDLE_BYTES, Evaluator
 from unspread.feed.blobs import DirectoryBlobs
 from unspread.feed.writer import FeedWriter
 from unspread.model import Feedback, FeedbackKind, Fingerprint, ListingId, State
+from unspread.transparency.policy import NO_WITNESSES, PolicyFile
+from unspread.transparency.witness import Witnesses
 
 T = TypeVar("T")
 
+_WITNESS_SECONDS: Final = 10.0
+"""A witness that takes longer is not waited for, for one publication."""
 MAX_MERGE_SECONDS: Final = 60
 READ_THREADS: Final = 3
 MAX_LOOKUPS_AT_ONCE: Final = 100
@@ -254,13 +259,7 @@ class Service:
             starting.callback(self.writer.close)
             source = DatabaseEntries(connect(self.settings, read_only=True))
             self.publisher = Publisher(
-                lambda: FeedWriter(
-                    origin=self.log_origin,
-                    log_key=self.log_key,
-                    public=DirectoryBlobs(self.settings.blobs),
-                    private=DirectoryBlobs(self.settings.private_blobs),
-                    source=source,
-                ),
+                self._feed_writer_maker(source, starting),
                 DirectoryBlobs(self.settings.blobs),
                 source,
                 tick_seconds=self.settings.tick_seconds,
@@ -273,6 +272,24 @@ class Service:
             starting.callback(self.publisher.close)
             starting.callback(Housekeeper(self.writer).close)
             self._running = starting.pop_all()
+
+    def _feed_writer_maker(
+        self, source: DatabaseEntries, running: ExitStack
+    ) -> Callable[[], FeedWriter]:
+        cosign, quorum = None, NO_WITNESSES
+        if self.settings.witness_policy is not None:
+            policy = PolicyFile.from_text(self.settings.witness_policy.read_text())
+            client = running.enter_context(httpx.Client(timeout=_WITNESS_SECONDS))
+            cosign, quorum = Witnesses(client, policy.witnesses), policy.quorum
+        return lambda: FeedWriter(
+            origin=self.log_origin,
+            log_key=self.log_key,
+            public=DirectoryBlobs(self.settings.blobs),
+            private=DirectoryBlobs(self.settings.private_blobs),
+            source=source,
+            cosign=cosign,
+            quorum=quorum,
+        )
 
     async def vouch(self, partner_id: str, listing_ids: Sequence[int]) -> None:
         """Take a helpline's word that it knows the case behind listings."""

@@ -47,6 +47,10 @@ class Settings:
     submission waits for the next tick: use 8 and a tick of 10 seconds (25 million entries, under
     1 GB a year)."""
 
+    witness_policy: Path | None = None
+    """A tlog-policy file with the witnesses to ask and how many must sign before a new list is
+    published. None: no witnesses."""
+
     client_address_header: str = ""
     """Header in which the proxy in front gives the client's address, e.g. `x-forwarded-for`
     (its last entry is read). Empty: the connection's own address. Used for rate limits in memory

@@ -149,6 +149,9 @@ class Settings(_Section, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
     """Port to listen on."""
 
+    witness_policy: Path | None = None
+    """A tlog-policy file with the logs we follow and the witnesses who must have signed."""
+
     max_upload_bytes: Positive = 256 * 1024 * 1024
     """Larger uploads are answered 413."""
     max_lookup_queries: Positive = 10_000

@@ -6,18 +6,19 @@ Whatever goes wrong, the list stays: it is matched against, and said to be stale
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import httpx
 import structlog
 
 from unspread.case_protocol import from_b64
-from unspread.errors import TransportError, TrustError, UnspreadError
+from unspread.errors import InputError, TransportError, TrustError, UnspreadError
 from unspread.feed.reader import Event, FeedReader, ListingAdded, ListingChanged, Request
 from unspread.model import Listing, ListingId
 from unspread.platform_kit.enrolment import Membership
 from unspread.platform_kit.kit import Kit
-from unspread.transparency.policy import trial_policy
+from unspread.transparency.policy import LogPolicy, PolicyFile, trial_policy
 
 log = structlog.get_logger("unspread.platform.sync")
 
@@ -32,6 +33,21 @@ _HTTP_STATUS_NOT_FOUND: Final = 404
 
 class NotApprovedError(TransportError):
     """The clearinghouse has no feed for us yet."""
+
+
+def policy_of(membership: Membership, file: Path | None) -> LogPolicy:
+    """Trust in the log that we enrolled with, and in the witnesses that the file names.
+
+    Raises:
+        InputError: if the file is no policy, or names another key for this log.
+    """
+    own = trial_policy(membership.log_origin, from_b64(membership.log_key, 32, "log_key"))
+    if file is None:
+        return own
+    policy = PolicyFile.from_text(file.read_text()).for_log(membership.log_origin)
+    if policy.log_key != own.log_key:
+        raise InputError("the policy's key for this log is not the one that we enrolled with")
+    return policy
 
 
 class FeedSync:
@@ -53,7 +69,7 @@ class FeedSync:
     def _reader_from(self, state: bytes | None) -> FeedReader:
         membership = self._membership
         return FeedReader(
-            policy=trial_policy(membership.log_origin, from_b64(membership.log_key, 32, "log_key")),
+            policy=policy_of(membership, self._kit.settings.witness_policy),
             partner_id=membership.partner_id,
             key=membership.opening_key(),
             state=state,
