@@ -216,10 +216,12 @@ def serve(data: Path, size: int, port: int) -> None:
 
     async def filled(kit):  # type: ignore[no-untyped-def]
         await load_bank(kit)
+        kit.loaded = False
         rows = lists.uniform(size, 1)
         # Ids of list 0, unverified pictures, as the feed would give them.
         ids = np.arange(size, dtype=np.int64) | 1 << 42
         kit.bank = await asyncio.to_thread(Bank, kit.names, Rows(ids, rows, {}), kit.bank.sequence)
+        kit.loaded = True
 
     program.load_bank = filled
     uvicorn.run(

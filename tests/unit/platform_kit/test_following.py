@@ -1,14 +1,18 @@
 """From a listing to a refusal, from a refusal to the person's status, and back."""
 
 import asyncio
+import io
 from functools import cache
+from pathlib import Path
 
+import av
 import httpx
 import pytest
 
 from tests.unit.platform_kit.conftest import HOLDING, Platform
 from unspread.errors import TrustError
-from unspread.model import Kind, Level
+from unspread.fingerprint import fingerprint_file
+from unspread.model import Kind, Level, Media
 from unspread.platform_kit.store import ActionKind, Finding, Origin
 from unspread.testing.samples import encoded, landscape
 
@@ -257,3 +261,54 @@ def test_a_feed_without_end_is_cut_off(platform, clearinghouse):
         platform.sync()
 
     assert sum(sent) < 100 * 2**20
+
+
+def test_a_listing_that_matches_much_of_the_catalogue_is_only_held(tmp_path, clearinghouse):
+    platform = Platform(tmp_path, clearinghouse, quarantine_listings_with_matches=2)
+    platform.sync()
+    for number in range(3):
+        platform.scan(altered(1), f"post-{number}")
+
+    clearinghouse.protect(picture(1))
+    platform.sync()
+
+    assert {action[0] for action in platform.actions()} == {"hold"}
+    platform.close()
+
+
+VIDEOS = Path(__file__).parents[3] / "vectors" / "videos"
+
+
+def encoded_again(path: Path, codec: str, form: str, scale: float) -> bytes:
+    """A smaller copy in another encoding, as a platform's users make them."""
+    made = io.BytesIO()
+    with av.open(str(path)) as source, av.open(made, "w", format=form) as target:
+        video = source.streams.video[0]
+        stream = target.add_stream(codec, rate=video.average_rate)
+        stream.width, stream.height = (int(side * scale) // 2 * 2 for side in (320, 240))
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 400_000
+        for frame in source.decode(video):
+            shown = frame.reformat(stream.width, stream.height, "yuv420p")
+            shown.pts = None
+            target.mux(stream.encode(shown))
+        target.mux(stream.encode())
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(("codec", "form"), [("libx264", "mp4"), ("libvpx-vp9", "webm")])
+def test_a_protected_video_is_refused_in_another_encoding_and_found_where_it_was_posted(
+    platform, clearinghouse, codec, form
+):
+    copy = encoded_again(VIDEOS / "h264.mp4", codec, form, scale=0.75)
+    platform.sync()
+    platform.remember(copy, "posted")
+
+    protected = fingerprint_file(VIDEOS / "h264.mp4")
+    listing_id = clearinghouse.protect_fingerprints(protected.fingerprints, media=Media.VIDEO)
+    platform.sync()
+
+    answer = platform.scan(copy)
+    assert (answer.decision, answer.match.kind, answer.match.part) == ("refuse", "pdq", "frame")
+    assert answer.match.matched_frames >= 1
+    assert platform.actions() == [("remove", "posted", listing_id)]
