@@ -6,18 +6,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pymerkle
 
 from benchmarks.report import Report
-from unspread.crypto import OpeningKey, SigningKey, seal_to
+from unspread.crypto import OpeningKey, PostQuantumSigningKey, SigningKey, seal_to
 from unspread.feed.blobs import DirectoryBlobs, MemoryBlobs
 from unspread.feed.canaries import CanaryEpoch
 from unspread.feed.reader import FeedReader
@@ -25,9 +28,12 @@ from unspread.feed.records import AddRecord, Entry, EntryKind
 from unspread.feed.segments import SegmentContext
 from unspread.feed.writer import FeedPartner, FeedWriter
 from unspread.model import Age, Fingerprint, Kind, Level, Media
-from unspread.transparency.policy import trial_policy
+from unspread.transparency.note import NoteSigner, VerifierKey
+from unspread.transparency.policy import NO_WITNESSES, Group, LogPolicy, trial_policy
 from unspread.transparency.proof import inclusion_proof, verify_inclusion
 from unspread.transparency.tiles import TileBuilder, TileReader
+from unspread.transparency.witness import Witness, Witnesses
+from unspread.transparency.witness_command import make_server
 
 ORIGIN: Final = "log.example/bench"
 NOW: Final = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -200,6 +206,8 @@ def run(report: Report) -> None:
         better="more", at_least=250_000,
     )  # fmt: skip
 
+    _latency(report)
+
     epoch = CanaryEpoch(1, bytes(32), count=400)
     partners = [f"platform-{number}" for number in range(300)]
     leaked = {
@@ -216,6 +224,58 @@ def run(report: Report) -> None:
         "Rates are of processor time of one core. An entry is a picture: one PDQ, SHA-256 and MD5."
     )
     _lists(report)
+
+
+def _latency(report: Report) -> None:
+    """From committed to verified by a reader, on disk, then with two witnesses over HTTP."""
+    names = ("one.example/w", "two.example/w")
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        directory = Path(name)
+        pairs: list[tuple[VerifierKey, str]] = []
+        for witness_name in names:
+            seed = sha256(witness_name.encode()).digest()
+            signers = [
+                NoteSigner(witness_name, SigningKey(seed), cosigns=True),
+                NoteSigner(witness_name, PostQuantumSigningKey(seed)),
+            ]
+            database = directory / f"{witness_name.partition('.')[0]}.sqlite"
+            witness = Witness(signers, [NoteSigner(ORIGIN, LOG_KEY).key], database)
+            server = make_server(witness, "127.0.0.1", 0)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            running.callback(server.server_close)
+            running.callback(server.shutdown)
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            pairs += [(signer.key, url) for signer in signers]
+        client = running.enter_context(httpx.Client(timeout=30))
+        witnessed = Group(2, tuple(Group(1, (key,)) for key, _ in pairs[::2]))
+        for quorum, what, most in (
+            (NO_WITNESSES, "without witnesses", 2.0),
+            (witnessed, "with two witnesses", 30.0),
+        ):
+            blobs = DirectoryBlobs(directory / what / "public")
+            writer = FeedWriter(
+                origin=ORIGIN, log_key=LOG_KEY, public=blobs,
+                private=DirectoryBlobs(directory / what / "private"), source=SyntheticEntries(200),
+                cosign=Witnesses(client, pairs) if quorum.threshold else None, quorum=quorum,
+            )  # fmt: skip
+            reader = FeedReader(
+                policy=LogPolicy(NoteSigner(ORIGIN, LOG_KEY).key, quorum),
+                partner_id="bench", key=READING_KEY,
+            )  # fmt: skip
+            seconds = []
+            for size in range(1, 101):
+                started = time.perf_counter()
+                writer.publish(size, [PARTNER], NOW)
+                reader.begin()
+                while (request := reader.next_request()) is not None:
+                    reader.receive(request, blobs.get(request.path), NOW)
+                seconds.append(time.perf_counter() - started)
+            if reader.size != 100:
+                raise SystemExit("the reader is not up to date")
+            report.row(
+                f"committed to verified by a platform, {what}, 95 of 100",
+                sorted(seconds)[94], "s", at_most=most,
+            )  # fmt: skip
 
 
 def _lists(report: Report) -> None:
