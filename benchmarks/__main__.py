@@ -13,6 +13,7 @@ MODULES = (
     "feed",
     "fingerprint",
     "recall",
+    "recall_videos",
     "platform",
     "page",
     "intake",

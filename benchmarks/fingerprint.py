@@ -127,7 +127,7 @@ def _cpu(work: Callable[[], object], runs: int = 4) -> float:
 
 
 def _videos(report: Report) -> None:
-    seconds = 10 if report.quick else 60
+    seconds = 10 if report.quick else 20
     size = (640, 360) if report.quick else (1920, 1080)
     with tempfile.TemporaryDirectory() as folder:
         for name, codec, spacing, goals in (

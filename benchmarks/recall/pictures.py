@@ -5,9 +5,8 @@ Nothing of them is kept in the repository. Debian's packages are fetched with `a
 
 | Package | Licences | Shows |
 | --- | --- | --- |
-| gnome-backgrounds | CC-BY-SA-3.0 and others | patterns, scenes |
 | lomiri-wallpapers-16.04, -20.04 | CC-BY-4.0, CC-BY-SA-3.0/4.0, CC0 | photographs |
-| mate-backgrounds | GPL-2+, CC-BY-SA-4.0 | photographs, patterns |
+| mate-backgrounds | GPL-2+, CC-BY-SA-4.0 | photographs |
 | plasma-workspace-wallpapers | GPL-2+ (LGPL, CC-BY-SA for some) | photographs, drawings |
 | ukui-wallpapers | CC-BY-SA-3.0 | photographs, drawings |
 | tuxpaint-stamps-default | GPL-2 (most photos: public domain) | things, laid on drawn land |
@@ -27,7 +26,6 @@ from unspread.fingerprint import pdq
 from unspread.testing.samples import landscape
 
 PACKAGES: Final = (
-    "gnome-backgrounds",
     "lomiri-wallpapers-16.04",
     "lomiri-wallpapers-20.04",
     "mate-backgrounds",
@@ -41,6 +39,8 @@ STAMPED: Final = 40
 DISTINCT_BITS: Final = 90
 """Pictures nearer than this, in any turn, are two sizes of one: the first is taken."""
 MIN_QUALITY: Final = 80
+_PATTERNS: Final = ("mate/desktop", "mate/abstract", "images_dark")
+"""Folders of tiled patterns, and of second versions of a picture that is already there."""
 _STAMPS: Final = "tuxpaint-stamps-default"
 
 
@@ -95,18 +95,28 @@ def pictures(count: int) -> list[Image.Image]:
 def _candidates() -> Iterator[Image.Image]:
     packages = fetch()
     stamps = sorted((packages.pop(_STAMPS)).rglob("*.png")) if _STAMPS in packages else []
+    themes = set()
     for folder in packages.values():
         for path in sorted(folder.rglob("*")):
+            if any(each in path.as_posix() for each in _PATTERNS):
+                continue
+            # KDE keeps one picture in several shapes, which windows rightly take for one.
+            theme = path.parent if path.parent.name == "images" else path
+            if theme in themes:
+                continue
             if path.suffix in {".jpg", ".png", ".webp"} and path.stat().st_size > 40_000:
                 with Image.open(path) as image:
                     if min(image.size) >= 400 and not path.is_symlink():
+                        themes.add(theme)
                         image.draft("RGB", (2 * LONGER_SIDE, 2 * LONGER_SIDE))
                         yield _opaque(image)
-    large = [path for path in stamps if path.stat().st_size > 60_000]
-    for seed in range(STAMPED if large else 0):
+    # Each thing is shown once: pictures that share one would not be distinct.
+    large = [path for path in stamps if path.stat().st_size > 30_000]
+    order = np.random.default_rng(0).permutation(len(large))
+    for seed in range(min(STAMPED, len(large) // 3)):
         random = np.random.default_rng(seed)
         scene = landscape(seed, LONGER_SIDE, 720).convert("RGBA")
-        for choice in random.choice(len(large), 3, replace=False):
+        for choice in order[3 * seed : 3 * seed + 3]:
             with Image.open(large[choice]) as image:
                 thing = image.convert("RGBA")
             thing.thumbnail((400, 400))

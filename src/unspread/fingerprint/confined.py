@@ -107,7 +107,7 @@ class _Worker:
         return self.confinement
 
     def call(self, call: Call, descriptor: int, wall_seconds: float) -> Answer:
-        """Its answer; OSError, EOFError or a decoding error if it did not give a proper one."""
+        """Its answer; OSError, EOFError, ValueError or MsgspecError if it is not a proper one."""
         self.calls += 1
         self._socket.settimeout(wall_seconds)
         until = monotonic() + wall_seconds
@@ -239,7 +239,7 @@ class Confined:
             worker.ready()
             answer = worker.call(call, descriptor, self._budget.wall_seconds)
             healthy = worker.calls < _CALLS_PER_WORKER
-        except (OSError, EOFError, msgspec.MsgspecError):
+        except (OSError, EOFError, ValueError, msgspec.MsgspecError):
             if self._closed:
                 raise StateError("the workers are closed") from None
             return Answer(refusal=TOO_COSTLY)

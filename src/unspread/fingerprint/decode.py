@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
-from pillow_heif import HeifImageFile
+from pillow_heif import HeifImageFile, open_heif
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint.pdq import UPRIGHT, Orientation, Pixels
@@ -233,6 +233,8 @@ def decode_fast(data: bytes, limits: Limits) -> Picture:
             return Picture(luma[..., 0], orientation, "luma")
         if image.format == "WEBP" and not getattr(image, "is_animated", False):
             return Picture(_opaque(imagecodecs.webp_decode(data)), orientation, "imagecodecs")
+        if image.format == "HEIF" and image.mode == "RGB":
+            return Picture(np.asarray(open_heif(BytesIO(data))), orientation, "libheif")
         if image.format == "PNG" and image.mode in {"L", "RGB", "RGBA"}:
             return Picture(_opaque(_png(data)), orientation, "imagecodecs")
     except MemoryError:

@@ -61,6 +61,16 @@ class MediaScan:
     notes: tuple[str, ...] = ()
     """Stable words: `trimmed` if borders were found, `frames_capped`."""
 
+    def __post_init__(self) -> None:
+        # Also what a confined worker answers, which may have been taken over.
+        count = len(self.qualities)
+        if not count or not (
+            len(self.probe_bytes) == 32 * count
+            and len(self.part_of_probe) == len(self.frame_of_probe) == count
+            and set(self.frame_of_probe) <= set(range(len(self.seconds_of_frame)))
+        ):
+            raise ValueError("the probes of a scan do not fit together")
+
     @property
     def rows(self) -> NDArray[np.uint64]:
         """(n, 4) words: the probes as the index takes them."""
