@@ -59,8 +59,14 @@ def comparison(one: MediaFingerprint, other: MediaFingerprint) -> tuple[dict[str
     nearest = int(distances(first, second).min())
     record: dict[str, Any] = {"identical": False, "distance_bits": nearest}
     if Media.VIDEO not in {one.media, other.media}:
-        record["match"] = nearest <= MATCH_RADIUS_BITS
-        return record, f"{nearest} of 256 bits differ: {_likeness(nearest)}."
+        whole = int(distances(first[:1], second[:1]).item())
+        record |= {"whole_distance_bits": whole, "match": nearest <= MATCH_RADIUS_BITS}
+        if nearest < whole and record["match"] and whole > MATCH_RADIUS_BITS:
+            return record, (
+                f"A part of one is a part of the other ({nearest} of 256 bits differ; "
+                f"{whole} of the whole): cropped, covered, or inside another picture."
+            )
+        return record, f"{whole} of 256 bits differ: {_likeness(whole)}."
     shares = score(first, second, MATCH_RADIUS_BITS)
     a_picture = Media.IMAGE in {one.media, other.media}
     record |= {

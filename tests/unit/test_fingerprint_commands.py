@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import av
+import pytest
+from click.testing import CliRunner
+
+from unspread.fingerprint.commands import compare, hash_files
+from unspread.testing.samples import encoded, landscape
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+
+
+def hashed(*arguments: object):
+    return CliRunner().invoke(hash_files, [str(each) for each in arguments])
+
+
+def compared(one: Path, other: Path) -> tuple[dict, str]:
+    runner = CliRunner()
+    as_json = runner.invoke(compare, [str(one), str(other), "--json"], catch_exceptions=False)
+    in_words = runner.invoke(compare, [str(one), str(other)], catch_exceptions=False)
+    return json.loads(as_json.output), in_words.output
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(encoded(landscape(1, 400, 300), "PNG"))
+    return path
+
+
+def test_hash_writes_one_line_of_json_for_each_file(picture):
+    clip = VECTORS / "videos/h264.mp4"
+    result = hashed("--json", picture, clip)
+    assert result.exit_code == 0
+    of_picture, of_clip = (json.loads(line) for line in result.output.splitlines())
+    assert of_picture["path"] == str(picture)
+    assert (of_picture["media"], of_clip["media"]) == ("image", "video")
+    assert {"pdq", "quality", "sha256", "md5"} <= of_picture.keys() & of_clip.keys()
+    assert len(of_clip["frames"]) > 1
+    assert len(of_picture["windows"]) >= 1
+
+
+def test_hash_walks_directories_and_names_what_it_cannot_read(picture):
+    (picture.parent / "notes.txt").write_text("no picture")
+    result = hashed("--json", picture.parent)
+    assert result.exit_code == 2
+    assert "notes.txt" in result.stderr
+    assert json.loads(result.stdout)["path"] == str(picture)
+
+
+def test_hash_prints_for_people_too(picture):
+    text = hashed(picture).output
+    assert "image, 400 x 300" in text
+    assert "sha256" in text
+
+
+def test_compare_tells_the_same_file_a_copy_and_another_picture_apart(picture, tmp_path):
+    copy, other = tmp_path / "copy.jpg", tmp_path / "other.jpg"
+    copy.write_bytes(encoded(landscape(1, 400, 300), quality=60))
+    other.write_bytes(encoded(landscape(2, 400, 300)))
+    assert compared(picture, picture)[0] == {"match": True, "identical": True}
+    record, words = compared(picture, copy)
+    assert record["match"]
+    assert record["distance_bits"] <= 31
+    assert "the same picture" in words or "look the same" in words
+    assert not compared(picture, other)[0]["match"]
+
+
+def test_compare_finds_a_cropped_copy_by_a_part(picture, tmp_path):
+    crop = tmp_path / "crop.png"
+    crop.write_bytes(encoded(landscape(1, 400, 300).crop((10, 10, 380, 290)), "PNG"))
+    record, words = compared(picture, crop)
+    assert record["match"]
+    assert "part" in words
+
+
+def test_compare_counts_matched_frames_of_videos():
+    record, words = compared(VECTORS / "videos/h264.mp4", VECTORS / "videos/vp9.webm")
+    assert not record["match"]
+    assert record["matched_of_a"] == 0
+    assert "different" in words
+
+
+def test_compare_finds_a_frame_in_its_video(tmp_path):
+    clip = VECTORS / "videos/h264.mp4"
+    with av.open(clip) as container:
+        frame = next(frame for at, frame in enumerate(container.decode(video=0)) if at == 40)
+        frame.to_image().save(tmp_path / "frame.png")
+    record, words = compared(tmp_path / "frame.png", clip)
+    assert record["match"]
+    assert "is a frame of" in words

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from unspread.fingerprint.pdq import distance_bits
+from unspread.fingerprint.trim import without_borders
+from unspread.fingerprint.video import Dense, _content, score
+from unspread.model import Fingerprint, Kind, Part
+from unspread.testing.samples import landscape
+
+
+def frame(bits: int, quality: int = 100) -> Fingerprint:
+    """A fingerprint with so many bits set, so that two differ by the difference."""
+    return Fingerprint(Kind.PDQ, ((1 << bits) - 1).to_bytes(32), Part.FRAME, quality)
+
+
+def apart(count: int, seed: int = 0) -> list[Fingerprint]:
+    """Fingerprints of unrelated frames."""
+    values = np.random.default_rng(seed).bytes(32 * count)
+    return [
+        Fingerprint(Kind.PDQ, values[at : at + 32], Part.FRAME, 100)
+        for at in range(0, len(values), 32)
+    ]
+
+
+def test_a_frame_is_left_out_up_to_16_bits_from_the_last_one_kept():
+    dense = Dense()
+    for bits in (0, 16, 17, 20, 33, 34):
+        dense.add(frame(bits))
+    assert dense.result() == [frame(0), frame(17), frame(34)]
+
+
+def test_frames_that_show_too_little_count_only_if_there_is_no_other():
+    dense = Dense()
+    for quality in (10, 49, 30):
+        dense.add(frame(quality, quality))
+    assert dense.result() == [frame(49, 49)]
+    dense.add(frame(100, 50))
+    assert dense.result() == [frame(100, 50)]
+
+
+def test_a_long_film_stays_under_the_cap_and_says_so():
+    dense = Dense(max_kept=50)
+    for each in apart(1000):
+        dense.add(each)
+        assert len(dense.kept) <= 50
+    assert dense.is_capped
+    assert len(dense.result()) > 20
+
+
+def test_a_film_under_the_cap_is_whole():
+    frames = apart(50)
+    dense = Dense(max_kept=50)
+    for each in frames:
+        dense.add(each)
+    assert dense.result() == frames
+    assert not dense.is_capped
+
+
+def test_a_score_counts_frames_both_ways():
+    listing = apart(10)
+    found = score(listing[:2] + apart(6, seed=1), listing, 31)
+    assert (found.matched_of_query, found.frames_of_query) == (2, 8)
+    assert (found.matched_of_listing, found.frames_of_listing) == (2, 10)
+    assert found.is_match
+    assert not score(apart(8, seed=1), listing, 31).is_match
+    assert not score([], listing, 31).is_match
+
+
+@pytest.mark.parametrize(("step", "matched"), [(-1, 1), (0, 1), (1, 0)])
+def test_the_radius_of_a_score_is_inclusive(step, matched):
+    assert score([frame(31 + step)], [frame(0)], 31).matched_of_query == matched
+
+
+def test_bars_are_what_is_dark_in_every_sample():
+    picture = np.full((100, 200), 90, np.uint8)
+    picture[:10] = picture[-20:] = 16
+    picture[:, :3] = 40
+    content = _content(picture)
+    # 3 of 200 columns are thinner than a fiftieth of the side.
+    assert (content.top, content.bottom, content.left, content.right) == (10, 80, 0, 200)
+
+
+def test_a_dark_picture_has_no_bars():
+    picture = np.full((100, 200), 20, np.uint8)
+    picture[50, 100] = 200
+    content = _content(picture)
+    assert (content.height, content.width) == (100, 200)
+
+
+@pytest.mark.parametrize("colour", [0, 255, 128])
+def test_borders_of_any_colour_are_found_to_the_pixel(colour):
+    picture = np.asarray(landscape(3, 300, 200))
+    framed = np.full((260, 380, 3), colour, np.uint8)
+    framed[20:220, 50:350] = picture
+    inner = without_borders(framed)
+    assert (inner.top, inner.bottom, inner.left, inner.right) == (20, 220, 50, 350)
+    whole = without_borders(picture)
+    assert (whole.height, whole.width) == (200, 300)
+
+
+def test_distance_counts_bits():
+    assert distance_bits(bytes(32), b"\xff" * 32) == 256
