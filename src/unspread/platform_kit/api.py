@@ -417,6 +417,11 @@ class Interface:
         allow(kit, request, Scope.METRICS)
         for each in kit.health():
             kit.metrics.list_stale.labels(each.name).set(each.stale)
+        info = await asyncio.to_thread(kit.bank.info)
+        kit.metrics.match_kernel.labels(info.kernel).set(1)
+        kit.metrics.index_waiting.set(info.waiting)
+        kit.metrics.index_removed.set(info.removed)
+        kit.metrics.index_memory.set(info.memory_bytes)
         text = await asyncio.to_thread(kit.metrics.to_text)
         return Response(text, media_type="text/plain; version=0.0.4")
 

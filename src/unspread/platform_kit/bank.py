@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from unspread.match import Index
+from unspread.match import Index, IndexInfo
 from unspread.model import MIN_PDQ_QUALITY, Kind, Level, Listing, ListingId, Media, Part
 from unspread.platform_kit.digests import KEY_BYTES, DigestTable
 from unspread.platform_kit.policy import Match
@@ -150,6 +150,10 @@ class Bank:
     def __len__(self) -> int:
         """Perceptual fingerprints that are matched."""
         return len(self._index)
+
+    def info(self) -> IndexInfo:
+        """The state of the index, for operators."""
+        return self._index.info()
 
     def take(self, listings: Sequence[tuple[int, Listing, bool]]) -> None:
         """Put listings as they are in the place of whatever they were; the next query sees it.

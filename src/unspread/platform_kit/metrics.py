@@ -47,6 +47,18 @@ class Metrics:
         self.bank_rows = Gauge(
             "unspread_bank_rows", "Rows that uploads are matched against.", registry=every
         )
+        self.match_kernel = Gauge(
+            "unspread_match_kernel", "1 for the kernel in use.", ["kernel"], registry=every
+        )
+        self.index_waiting = Gauge(
+            "unspread_index_waiting", "Rows not yet in tables.", registry=every
+        )
+        self.index_removed = Gauge(
+            "unspread_index_removed", "Rows removed and not yet cleared.", registry=every
+        )
+        self.index_memory = Gauge(
+            "unspread_index_memory_bytes", "What the index takes.", registry=every
+        )
         self.list_size = Gauge(
             "unspread_list_size", "Log entries applied, by list.", ["list"], registry=every
         )

@@ -266,6 +266,13 @@ def test_readiness_tells_the_truth_about_lists(platform, clearinghouse):
     assert call.scan(altered(1)).json()["stale"] is True
 
 
+def test_metrics_say_which_kernel_matches_and_how_large_the_bank_is(call):
+    text = call("GET", "/metrics").text
+    assert "unspread_match_kernel{kernel=" in text
+    assert f"unspread_bank_rows {float(len(call.platform.kit.bank))}" in text
+    assert "unspread_index_memory_bytes" in text
+
+
 def test_a_kit_whose_tasks_ended_says_that_it_is_not_alive(platform):
     platform.kit.is_running = False
     assert Caller(platform)("GET", "/health/live").status_code == 503
