@@ -49,6 +49,7 @@ def routes(
 def _deliver(destination: AnyDestination, data: Path, client: httpx.AsyncClient) -> Deliver:
     match destination:
         case Webhook():
+            check_url(destination.url)
             keys = read_keys(make_secret(data / destination.secret_file))
             return WebhookDelivery(client, destination.url, keys, destination.timeout_seconds)
         case Command():
@@ -63,6 +64,20 @@ def _deliver(destination: AnyDestination, data: Path, client: httpx.AsyncClient)
             return QueueDelivery(
                 sqs_client(destination.region, destination.endpoint), destination.url
             )
+
+
+def check_url(text: str) -> None:
+    """Return if webhooks can be sent there.
+
+    Raises:
+        InputError: if it is no http or https address.
+    """
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise InputError("a webhook's url cannot be read") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InputError("a webhook's url starts with http:// or https://")
 
 
 def make_secret(path: Path) -> Path:

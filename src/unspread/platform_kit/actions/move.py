@@ -45,6 +45,8 @@ class MoveDelivery:
                 return  # moved before, or deleted by who posted it: nothing to take away
             await obstore.put_async(target, key, found.stream())
             await obstore.delete_async(source, key)
+        except ValueError:
+            raise UndeliverableError("the reference cannot be an object's key") from None
         except (BaseError, OSError) as error:
             raise TryAgainError(f"the object store failed ({type(error).__name__})") from None
 

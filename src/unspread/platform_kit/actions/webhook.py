@@ -33,13 +33,16 @@ class WebhookDelivery:
         content = body(action)
         headers = signed_headers(action.action_id, int(now.timestamp()), content, self._keys)
         try:
-            response = await self._client.post(
+            # Streamed, so that what the receiver answers besides its status is never read.
+            async with self._client.stream(
+                "POST",
                 self._url,
                 content=content,
                 headers={**headers, "content-type": "application/json"},
                 timeout=self._timeout_seconds,
                 follow_redirects=False,
-            )
+            ) as response:
+                pass
         except httpx.TimeoutException:
             raise TryAgainError("no answer in time") from None
         except httpx.TransportError as error:

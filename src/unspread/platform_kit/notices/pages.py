@@ -25,6 +25,7 @@ from unspread.platform_kit.notices.rules import (
     Need,
     Request,
     Status,
+    Step,
     by_deadline,
     lacks,
 )
@@ -166,6 +167,7 @@ class PublicPages:
             Route("/notices/withdraw", self._public(self._withdraw), methods=["POST"]),
             Route("/notices/appeal", self._appeal_form),
             Route("/notices/appeal", self._public(self._appeal), methods=["POST"]),
+            Route("/notices/appeal/answer", self._public(self._answer), methods=["POST"]),
             Route("/v1/notices", self._api(NoticeText, self._api_receive), methods=["POST"]),
             Route("/v1/notices/status", self._api(NumberText, self._api_status), methods=["POST"]),
             Route(
@@ -263,10 +265,35 @@ class PublicPages:
     async def _appeal_form(self, request: HttpRequest) -> Response:
         return self._appeal_page()
 
-    def _appeal_page(self, *, problem: str = "", done: bool = False, status: int = 200) -> Response:
+    def _appeal_page(
+        self, *, problem: str = "", done: bool = False, answer: str = "", status: int = 200
+    ) -> Response:
         return self._pages.page(
-            "notice_appeal.html", status, settings=self._settings, problem=problem, done=done
+            "notice_appeal.html",
+            status,
+            settings=self._settings,
+            problem=problem,
+            done=done,
+            answer=answer,
         )
+
+    def _answer(self, form: Form) -> Response:
+        try:
+            notice = self._record.by_appeal_code(form.get("code", ""))
+        except NoSuchNoticeError as error:
+            return self._appeal_page(problem=str(error), status=404)
+        return self._appeal_page(answer=self._answer_to_poster(notice))
+
+    def _answer_to_poster(self, notice: Notice) -> str:
+        steps = [line.step for line in notice.lines]
+        if Step.POSTER_APPEALED not in steps:
+            return "Nobody has appealed with this code."
+        if notice.standing.appealed_at is not None:
+            return "Your appeal waits for an answer."
+        asked = max(at for at, step in enumerate(steps) if step is Step.POSTER_APPEALED)
+        answered = notice.lines[asked + 1]
+        words = [text for line, text in self._record.texts(notice.notice_id) if line == answered]
+        return " ".join([STEPS[answered.step] + ".", *words])
 
     def _appeal(self, form: Form) -> Response:
         text, now = form.get("text", ""), self._clock()

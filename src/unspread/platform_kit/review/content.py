@@ -1,8 +1,10 @@
 """Where the content of a review task comes from: kept here while it is held, or fetched."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import quote
 
 import httpx
 
@@ -50,7 +52,10 @@ class HeldContent:
         partial = path.with_suffix(".part")
         partial.unlink(missing_ok=True)
         partial.touch(mode=0o600)
-        partial.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        if isinstance(content, bytes):
+            partial.write_bytes(content)
+        else:
+            shutil.copyfile(content, partial)
         partial.replace(path)
 
     def read(self, reference: str) -> bytes:
@@ -90,7 +95,9 @@ class FetchedContent:
 
     def read(self, reference: str) -> bytes:
         """Fetch the bytes."""
-        url = self._url.replace("{reference}", reference)
+        if ".." in reference.split("/"):
+            raise NoContentError("this reference cannot be part of an address")
+        url = self._url.replace("{reference}", quote(reference, safe="/"))
         parts: list[bytes] = []
         size = 0
         try:

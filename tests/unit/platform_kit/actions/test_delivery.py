@@ -242,6 +242,17 @@ def test_content_that_is_already_gone_needs_no_removal(
     deliver(move(places), outbox)
 
 
+@pytest.mark.parametrize("reference", ["../../secret", "x/../../../secret"])
+def test_a_reference_that_leads_elsewhere_moves_nothing(
+    outbox: Outbox, places: tuple[Path, Path], reference: str
+) -> None:
+    (places[0].parent / "secret").write_bytes(b"secret")
+    outbox.find(reference)
+    with pytest.raises(UndeliverableError):
+        deliver(move(places), outbox)
+    assert (places[0].parent / "secret").exists()
+
+
 def test_a_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = make_secret(tmp_path / "keys" / "webhook.secret")
     (first,) = read_keys(path)
@@ -272,6 +283,9 @@ def test_settings_that_would_leave_content_up_are_refused(tmp_path: Path) -> Non
     assert names(holds, hook) == ("command", "webhook")
     with pytest.raises(InputError, match="remove"):
         names(holds)
+    for bad in ("forum.example/hook", "ftp://forum.example", "http://", "http://x:y/", ""):
+        with pytest.raises(InputError, match="url"):
+            names(Webhook(url=bad))
     with pytest.raises(InputError, match="two actions are named webhook"):
         names(hook, hook)
     assert names() == ()

@@ -127,7 +127,13 @@ def test_both_sides_appeal_through_the_pages(site: Site) -> None:
     code = site.record.appeal_code(site.record.all()[0].notice_id)
     posted = site.browser().post("/notices/appeal", data={"code": code, "text": "a painting"})
     assert "has been received" in posted.text
-    staff.post("/review/notices/1/answer", data={"explanation": "yes", "restore": "yes"})
+
+    def answer() -> str:
+        return site.browser().post("/notices/appeal/answer", data={"code": code}).text
+
+    assert "waits for an answer" in answer()
+    staff.post("/review/notices/1/answer", data={"explanation": "so it is", "restore": "yes"})
+    assert "Shown again after an appeal. so it is" in answer()
     assert site.record.all()[0].standing.status == "restored"
 
 
