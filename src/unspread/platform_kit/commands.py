@@ -159,6 +159,23 @@ def check(data: Path, file: Path | None) -> None:
         raise StateError(f"{problems} things need a look")
 
 
+@platform.command("trail")
+@_DATA
+@click.option("--after", type=int, default=0, help="Only entries after this number.")
+def show_trail(data: Path, after: int) -> None:
+    """Print the audit trail: who did what, and when."""
+    from unspread.platform_kit.store import Store
+
+    store = Store(data)
+    try:
+        while entries := store.audit_trail(after):
+            for number, at, actor, what, subject in entries:
+                click.echo(f"{number}\t{at}\t{actor}\t{what}\t{subject}")
+            after = entries[-1][0]
+    finally:
+        store.close()
+
+
 @platform.group()
 def key() -> None:
     """Keys for programs and people that call the kit."""

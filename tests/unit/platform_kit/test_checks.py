@@ -39,3 +39,19 @@ def test_the_command_ends_with_a_status_for_scripts(tmp_path):
     done = CliRunner().invoke(command, ["check", "--data", str(tmp_path)])
     assert "BAD" in done.output
     assert isinstance(done.exception, StateError)
+
+
+def test_the_audit_trail_is_printed_in_order_and_never_shows_a_key(tmp_path):
+    run = CliRunner().invoke
+    made = run(command, ["key", "add", "--data", str(tmp_path), "uploads", "--scope", "scan"])
+    run(command, ["key", "revoke", "--data", str(tmp_path), "uploads"])
+
+    lines = run(command, ["trail", "--data", str(tmp_path)]).output.splitlines()
+
+    assert [line.split("\t")[3:] for line in lines] == [
+        ["issue key", "uploads"],
+        ["revoke key", "uploads"],
+    ]
+    assert made.output.startswith("uk_")
+    assert made.output.strip() not in "\n".join(lines)
+    assert "revoked" in run(command, ["key", "list", "--data", str(tmp_path)]).output
