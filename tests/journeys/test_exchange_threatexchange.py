@@ -61,6 +61,8 @@ def test_the_client_pages_through_20000_records_from_zero(home):
     signals = copy.signals()
     assert set(signals[PdqSignal]) == {pdq(each) for each in active(home.listings, Media.IMAGE)}
     assert len(signals[VideoMD5Signal]) == 100
+    assert len(home.audit.calls) == 200
+    assert all(call.status == 200 for call in home.audit.calls)
 
 
 def test_an_empty_list_is_no_fault(home):
