@@ -29,7 +29,7 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.json.encode(self)
 
 
-_M = TypeVar("_M", bound=_Message)
+_M = TypeVar("_M", bound=msgspec.Struct)
 
 
 class FingerprintText(_Message, frozen=True, omit_defaults=True):

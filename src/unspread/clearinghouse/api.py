@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -217,7 +217,7 @@ class _Partners:
 
     async def enroll(self, request: Request) -> Response:
         body = await read_body(request, 16_384)
-        message = _decode(body, EnrollRequest)
+        message = decode(body, EnrollRequest)
         service = self._service
         known = await service.enroll(message.invitation, message.signing_key, message.sealing_key)
         answer = {
@@ -233,12 +233,12 @@ class _Partners:
 
     async def vouch(self, request: Request) -> Response:
         partner_id, body = await self._signed(request, "vouch", 4096)
-        await self._service.vouch(partner_id, _decode(body, VouchRequest).listing_ids)
+        await self._service.vouch(partner_id, decode(body, VouchRequest).listing_ids)
         return _json(b"{}")
 
     async def rotate(self, request: Request) -> Response:
         partner_id, body = await self._signed(request, "feed", 16_384)
-        message = _decode(body, RotateRequest)
+        message = decode(body, RotateRequest)
         signing = signing_key_from(message.signing_key) if message.signing_key else b""
         sealing = sealing_key_from(message.sealing_key) if message.sealing_key else b""
         await self._service.rotate(partner_id, signing, sealing)
@@ -334,7 +334,7 @@ class _Lookup:
     async def look_up(self, request: Request) -> Response:
         body = await read_body(request, 64 * 1024)
         known = await self._caller(request, body, "lookup")
-        questions = [each.fingerprint() for each in _decode(body, LookupRequest).queries]
+        questions = [each.fingerprint() for each in decode(body, LookupRequest).queries]
         found = await self._service.look_up(known, questions)
         results = [
             {"match": False}
@@ -366,7 +366,7 @@ class _Lookup:
     async def look_up_blind(self, request: Request) -> Response:
         body = await read_body(request, 16_384)
         known = await self._caller(request, body, "blind")
-        message = _decode(body, BlindRequest)
+        message = decode(body, BlindRequest)
         elements = [from_b64(each, 32, "elements") for each in message.elements]
         evaluated, proof, buckets = await self._service.look_up_blind(
             known, elements, message.buckets, message.bits
@@ -407,16 +407,6 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/v1/lookup/blind", answering(lookup.look_up_blind), methods=["POST"]),
         Route("/feed/push", answering(partners.push), methods=["GET"]),
     ]
-
-
-_S = TypeVar("_S", bound=msgspec.Struct)
-
-
-def _decode(body: bytes, kind: type[_S]) -> _S:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(error)) from None
 
 
 class VouchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

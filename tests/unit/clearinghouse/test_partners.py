@@ -123,6 +123,35 @@ def test_a_signature_is_for_one_request(
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_signed")
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/cases", b'{"case_key": "\xff"}'),
+        ("/v1/cases/status", b'{"case_key": "\xff"}'),
+        ("/v1/cases/withdraw", b'{"withdrawals": [{"item_key": "\xff"}]}'),
+        ("/v1/partners/enroll", b'{"invitation": "\xff"}'),
+    ],
+)
+def test_a_message_that_is_not_utf8_is_refused(
+    clearinghouse: Running, path: str, body: bytes
+) -> None:
+    assert clearinghouse.post(path, body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (FEEDBACK, b'{"feedback": [{"id": "\xff"}]}'),
+        ("/v1/acknowledge", b'{"root": "\xff"}'),
+        ("/v1/partners/rotate", b'{"signing_key": "\xff"}'),
+    ],
+)
+def test_a_signed_message_that_is_not_utf8_is_refused(
+    clearinghouse: Running, path: str, body: bytes
+) -> None:
+    assert admitted(clearinghouse).signed_post(path, body).status_code == 400
+
+
 def test_a_signature_serves_once(clearinghouse: Running) -> None:
     platform = admitted(clearinghouse)
     headers = platform.signature(FEEDBACK, BODY)

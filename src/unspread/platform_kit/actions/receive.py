@@ -33,5 +33,5 @@ def received(body: bytes, headers: Mapping[str, str], key_text: str, now: int) -
     verify(headers, body, checks, now)
     try:
         return msgspec.json.decode(body, type=dict[str, object])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise WebhookSignatureError("signed, but not an action") from None

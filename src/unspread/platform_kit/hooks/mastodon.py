@@ -159,7 +159,7 @@ class Mastodon:
             raise TransportError(f"Mastodon answered {answer.status_code} to a report or action")
         try:
             return msgspec.json.decode(answer.content, type=dict[str, object])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return {}
 
 

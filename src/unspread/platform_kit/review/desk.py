@@ -116,7 +116,7 @@ async def read_form(request: Request) -> Form:
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             fields = msgspec.json.decode(body, type=dict[str, str | int | float])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise InputError("not a JSON object of texts") from None
         return {name: str(value) for name, value in fields.items()}
     try:

@@ -8,6 +8,7 @@ import standardwebhooks
 
 from unspread.crypto import SigningKey
 from unspread.errors import InputError
+from unspread.platform_kit.actions.receive import received
 from unspread.platform_kit.actions.signature import (
     TOLERANCE_SECONDS,
     PrivateKey,
@@ -89,6 +90,13 @@ def test_a_webhook_that_is_not_exactly_what_was_signed_is_refused(
     headers = {name: text for name, text in {**SIGNED, **change}.items() if text is not None}
     with pytest.raises(WebhookSignatureError):
         verify(headers, body, [SECRET, KEY.public()], now)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"action": "\xff"}'])
+def test_what_is_signed_and_no_action_is_refused(body: bytes) -> None:
+    headers = signed_headers("a1", NOW, body, [SECRET])
+    with pytest.raises(WebhookSignatureError, match="not an action"):
+        received(body, headers, SECRET.to_text(), NOW)
 
 
 def test_another_key_does_not_vouch() -> None:

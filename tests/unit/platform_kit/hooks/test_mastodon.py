@@ -48,13 +48,14 @@ class Stand:
         self.seed = seed
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.status = 200
+        self.told = b'{"id": "7"}'
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
             return httpx.Response(200, content=picture(self.seed))
         assert request.headers["authorization"] == "Bearer a-token"
         self.calls.append((request.url.path, json.loads(request.content)))
-        return httpx.Response(self.status, json={"id": "7"})
+        return httpx.Response(self.status, content=self.told)
 
     def call(self, body: bytes, signature: str | None = None) -> httpx.Response:
         right = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -95,6 +96,12 @@ def test_a_match_may_also_act_on_the_account(stand: Callable[..., Stand]) -> Non
     path, action = server.calls[1]
     assert path == "/api/v1/admin/accounts/42/action"
     assert (action["type"], action["report_id"]) == ("silence", "7")
+
+
+def test_a_report_counts_even_if_its_answer_is_unreadable(stand: Callable[..., Stand]) -> None:
+    server = stand(PROTECTED)
+    server.told = b'{"id": "\xff"}'
+    assert server.call(webhook(MEDIA)).json() == {"scanned": 1}
 
 
 def test_a_post_that_matches_nothing_is_remembered_and_not_reported(
@@ -140,6 +147,7 @@ def test_only_mastodon_is_believed(stand: Callable[..., Stand], signature: str) 
     [
         (b"", 400),
         (b"[]", 400),
+        (b'{"event": "status.created\xff"}', 400),
         (b'{"event": "status.created", "object": {}}', 400),
         (b'{"event": "report.created", "object": {}}', 200),
     ],

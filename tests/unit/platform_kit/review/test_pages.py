@@ -207,7 +207,14 @@ def test_signing_out_ends_the_session(site: Site) -> None:
     assert browser.get("/review").headers["location"] == "/review/sign-in"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"{", b"x" * 300_000])
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"key": "\xff"}', b'{"key": []}'])
+def test_a_malformed_form_of_json_is_refused(site: Site, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = site.person().post("/review/content", content=body, headers=headers)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"{", b'{"id": "\xff"}', b"x" * 300_000])
 def test_a_malformed_passkey_is_refused_with_a_text(site: Site, body: bytes) -> None:
     for step in ("make", "use", "make-options", "other"):
         answer = site.browser().post(f"/review/passkey/{step}", content=body)
