@@ -59,6 +59,7 @@ test: check browser ## everything a change must pass, under 15 minutes
 
 test-long: GROUPS += --group dev --group long
 test-long: check browser ## everything, with the checks that take long
+	@command -v firefox-esr >/dev/null || $(BIN)/python -m tests.browser firefox-esr
 	$(BIN)/pytest $(ARGS)
 
 bench: GROUPS += --group dev --group bench

@@ -1,4 +1,4 @@
-"""Install a Chromium for the journeys: Debian's package when root, else Playwright's own."""
+"""Install a browser for the journeys: Debian's package when root, else Playwright's Chromium."""
 
 import os
 import shutil
@@ -6,19 +6,19 @@ import subprocess
 import sys
 
 
-def main() -> None:
-    """Install Chromium, and say with what."""
+def main(package: str = "chromium") -> None:
+    """Install it; other browsers than Chromium come from Debian alone."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
         subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
             check=True,
             env=environment,
         )
-    else:
+    elif package == "chromium":
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
