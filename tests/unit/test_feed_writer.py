@@ -1,10 +1,11 @@
 """What is published, to whom, and that no crash makes a fork of it."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,6 +241,29 @@ def test_segments_make_up_the_log_without_gap_or_overlap(size: int) -> None:
     assert stop == size
 
 
+def test_a_hundred_partners_cost_the_database_one_read() -> None:
+    log = TrialLog(0)
+    for number in range(100):
+        log.enrol(f"board-{number}")
+    for _ in range(63):
+        log.add()
+    log.publish()
+    read: list[int] = []
+    entries = log.source.entries
+
+    def counted(start: int, stop: int) -> Sequence[Entry]:
+        read.append(stop - start)
+        return entries(start, stop)
+
+    log.source.entries = counted  # type: ignore[method-assign]
+    log.add()
+    log.publish()
+    # The new entry for the tree and for the delta, and the 64 of the subtree that it completes.
+    assert sum(read) <= 1 + 1 + 64
+    log.source.entries = entries  # type: ignore[method-assign]
+    log.follow(log.reader("board-99"))
+
+
 # -- who gets what
 
 
@@ -443,3 +467,35 @@ def test_a_log_is_kept_in_any_store(blobs: BlobStore) -> None:
         log.restarted()
         log.follow(reader)
     assert reader.size == 5
+
+
+@pytest.mark.long
+def test_a_log_is_kept_in_an_s3_bucket() -> None:
+    moto_server = pytest.importorskip("moto.server", reason="make test-long installs it")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        httpx.put(f"{endpoint}/bucket").raise_for_status()
+        store = ObjectBlobs.from_url(
+            "s3://bucket/unspread",
+            endpoint=endpoint,
+            access_key_id="training",
+            secret_access_key="training",
+            region="us-east-1",
+            virtual_hosted_style_request=False,
+            allow_http=True,
+        )
+        log = TrialLog(0, public=store)
+        log.enrol()
+        reader = log.reader()
+        for _ in range(5):
+            log.add()
+            log.publish()
+            log.restarted()
+            log.follow(reader)
+        assert reader.size == 5
+        assert len(list(store.paths("feed/board/seg/"))) >= 3
+    finally:
+        server.stop()

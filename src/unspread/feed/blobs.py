@@ -147,12 +147,14 @@ class ObjectBlobs:
         self._store = store
 
     @classmethod
-    def from_url(cls, url: str, **options: str) -> "ObjectBlobs":
-        """The store at `s3://bucket/prefix` or another URL that obstore knows."""
+    def from_url(cls, url: str, *, allow_http: bool = False, **options: Any) -> "ObjectBlobs":
+        """The store at `s3://bucket/prefix` or another URL that obstore knows, with its options.
+
+        `allow_http` is for a store on this machine.
+        """
         from obstore.store import from_url
 
-        store: Any = from_url(url, **options)  # type: ignore[call-overload]
-        return cls(store)
+        return cls(from_url(url, client_options={"allow_http": allow_http}, **options))
 
     def get(self, path: str) -> bytes:
         try:

@@ -35,6 +35,7 @@ from unspread.transparency.tiles import TileReader
 BATCH: Final = 1 << 12
 """Entries that are held in memory at once, besides a segment's own."""
 _MOST_PLAINTEXT: Final = MAX_SEGMENT_BYTES - 64 * 1024
+_MOST_SHARED_BYTES: Final = 64 * 1024 * 1024
 _FINAL_STATES: Final = frozenset({State.WITHDRAWN, State.EXPIRED, State.REMOVED})
 
 
@@ -148,6 +149,13 @@ class Sealer:
         self._public = public
         self._source = source
         self._canaries = canaries
+        self._shared: dict[tuple[Scope, int, int], bytes] = {}
+        self._room_bytes = 0
+
+    def begin(self, partners: int) -> None:
+        """A publication begins: what was read for the one before may have been erased since."""
+        self._shared = {}
+        self._room_bytes = _MOST_SHARED_BYTES if partners > 1 else 0
 
     def subtree(
         self,
@@ -193,9 +201,14 @@ class Sealer:
     def _plaintext(
         self, partner: FeedPartner, tree: TileReader, start: int, stop: int, dead: Dead | None
     ) -> bytes:
+        # Partners of one scope get the same records: hundreds of them cost the database one read.
+        wanted = (partner.scope, start, stop)
+        if dead is None and wanted in self._shared:
+            return self._shared[wanted]
         parts: list[bytes] = []
         run: list[Entry] = []
         dead_from: int | None = None
+        is_shared = dead is None
         for index, entry in enumerate(read(self._source, start, stop), start):
             if dead is not None and index in dead:
                 dead_from = index if dead_from is None else dead_from
@@ -203,6 +216,7 @@ class Sealer:
             if dead_from is not None:
                 parts += _collapsed(tree, dead_from, index)
                 dead_from = None
+            is_shared = is_shared and entry.kind is not EntryKind.CANARY
             if run and not (entry.kind is EntryKind.PADDING and continues_run(entry, run[-1])):
                 parts.append(padding_run(run))
                 run = []
@@ -214,7 +228,11 @@ class Sealer:
             parts += _collapsed(tree, dead_from, stop)
         if run:
             parts.append(padding_run(run))
-        return b"".join(parts)
+        plaintext = b"".join(parts)
+        if is_shared and len(plaintext) <= self._room_bytes:
+            self._shared[wanted] = plaintext
+            self._room_bytes -= len(plaintext)
+        return plaintext
 
     def _records(
         self, partner: FeedPartner, tree: TileReader, stop: int, index: int, entry: Entry

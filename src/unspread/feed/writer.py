@@ -206,6 +206,7 @@ class FeedWriter:
             raise RefusesToSignError("the database has fewer entries than were signed")
         if size > self._published.size or self._note is None:
             self._sign(size, now)
+        self._sealer.begin(len(partners))
         if self._note is not None:
             reader = TileReader(self._fetch, self.size)
             for partner in partners:
