@@ -391,26 +391,48 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
     return ISA(flush)(survivors);
 }
 
+/* Two inner signatures beside the outer ones, the first's mask below the second's. */
+TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint16_t *inner, int allowed,
+                                             uint32_t real) {
+#if LEVEL == 3
+    const __m512i bound = _mm512_set1_epi16((short)allowed);
+    __m512i a = _mm512_popcnt_epi16(_mm512_xor_si512(given, ISA(fill)(inner[0])));
+    __m512i b = _mm512_popcnt_epi16(_mm512_xor_si512(given, ISA(fill)(inner[1])));
+    return _mm512_kunpackd(_mm512_mask_cmple_epu16_mask(real, b, bound),
+                           _mm512_mask_cmple_epu16_mask(real, a, bound));
+#else
+    return (ISA(near16)(given, ISA(fill)(inner[0]), allowed) & real) |
+           (uint64_t)(ISA(near16)(given, ISA(fill)(inner[1]), allowed) & real) << 32;
+#endif
+}
+
 /* Takes the pairs out of meetings. */
 TARGET static enum Status ISA(settle)(const QueryTable *sorted, int rows_in_vectors, size_t met,
                                       Survivors *survivors) {
     const uint32_t base = (uint32_t)(survivors->table * survivors->part->kept);
+    const uint8_t *positions = survivors->part->positions;
+    for (size_t number = 0; number < met; number++) {
+        const Meeting *meeting = &survivors->meetings[number];
+        PREFETCH(sorted->numbers + (rows_in_vectors ? meeting->inner : meeting->outer));
+        PREFETCH(positions + 3 * ((size_t)base + (rows_in_vectors ? meeting->outer : meeting->inner)));
+    }
     for (size_t number = 0; number < met; number++) {
         const Meeting *meeting = &survivors->meetings[number];
         if (UNLIKELY(survivors->count > BLOCK - STRIDE * 32)) {
             enum Status status = ISA(flush)(survivors);
             if (status) return status;
         }
-        for (uint32_t two = 0; two < 2; two++)
-            for (uint64_t pairs = meeting->pairs[two]; pairs; pairs &= pairs - 1) {
-                const uint32_t bit = lowest(pairs);
-                const uint32_t outer = meeting->outer + (bit & 31);
-                const uint32_t inner = meeting->inner + 2 * two + (bit >> 5);
-                if (inner >= meeting->end) continue;
-                survivors->slots[survivors->count] = base + (rows_in_vectors ? outer : inner);
-                survivors->numbers[survivors->count++] =
-                    sorted->numbers[rows_in_vectors ? inner : outer];
-            }
+        /* Mostly one pair, in either half: no branch depends on which. */
+        uint64_t low = meeting->pairs[0], high = meeting->pairs[1];
+        do {
+            const uint64_t pairs = low ? low : high, left = pairs & (pairs - 1);
+            const uint32_t bit = lowest(pairs), outer = meeting->outer + (bit & 31);
+            const uint32_t inner = meeting->inner + (low ? 0 : 2) + (bit >> 5);
+            high = low ? high : left, low = low ? left : 0;
+            survivors->slots[survivors->count] = base + (rows_in_vectors ? outer : inner);
+            survivors->numbers[survivors->count] = sorted->numbers[rows_in_vectors ? inner : outer];
+            survivors->count += inner < meeting->end;
+        } while (low | high);
     }
     return DONE;
 }
@@ -451,10 +473,7 @@ TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t co
                     const int bound = flip ? allowed - 1 : allowed;
                     uint64_t pairs[2];
                     for (int two = 0; two < 2; two++)
-                        pairs[two] =
-                            (ISA(near16)(given, ISA(fill)(inner[each + 2 * two]), bound) & real) |
-                            (uint64_t)(ISA(near16)(given, ISA(fill)(inner[each + 2 * two + 1]),
-                                                   bound) & real) << 32;
+                        pairs[two] = ISA(near_pair)(given, inner + each + 2 * two, bound, real);
                     Meeting *meeting = &survivors->meetings[met];
                     meeting->outer = at, meeting->inner = each, meeting->end = to;
                     meeting->pairs[0] = pairs[0], meeting->pairs[1] = pairs[1];

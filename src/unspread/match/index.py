@@ -156,9 +156,8 @@ class Index:
         """The index saved at `path`, memory-mapped: processes that open one file share its pages.
 
         A file that was cut short, or whose header is damaged, is always refused. The digests of the
-        contents are checked if `verify` is true, and by default for files up to 32 MiB, which takes
-        some milliseconds; a gigabyte takes
-        half a second. Whatever a damaged file holds, no query reads outside it.
+        contents are checked if `verify` is true, and by default for files up to 32 MiB; a gigabyte
+        takes some seconds. Whatever a damaged file holds, no query reads outside it.
 
         Raises:
             SnapshotError: if it is not a whole and sound index of this version and byte order.

@@ -33,8 +33,6 @@ _ALLOWED: Final = [
 """By ⌊radius / 8⌋, for each bucket of each table: bits in which a signature may differ."""
 _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
-_FEW_ROWS: Final = 1 << 18
-"""A scan of fewer rows costs no more than its temporaries do."""
 
 
 def _byte_images() -> U64:
