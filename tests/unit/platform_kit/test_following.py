@@ -296,7 +296,13 @@ def encoded_again(path: Path, codec: str, form: str, scale: float) -> bytes:
     return made.getvalue()
 
 
-@pytest.mark.parametrize(("codec", "form"), [("libx264", "mp4"), ("libvpx-vp9", "webm")])
+@pytest.mark.parametrize(
+    ("codec", "form"),
+    [
+        ("libx264", "mp4"),
+        pytest.param("libvpx-vp9", "webm", marks=pytest.mark.long),  # slow to encode
+    ],
+)
 def test_a_protected_video_is_refused_in_another_encoding_and_found_where_it_was_posted(
     platform, clearinghouse, codec, form
 ):
