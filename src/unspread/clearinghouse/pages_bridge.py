@@ -22,13 +22,14 @@ def django_values(service: Service) -> dict[str, Any]:
     pages = _pages("services")
     said = texts.load(service.settings)
     own_help = texts.helplines_file(service.settings)
-    branding = pages.Branding(
+    branding = pages.Branding.read(
+        service.settings.data,
         name=service.settings.name,
         languages=service.settings.languages,
         contact=said.contact,
         message=said.message,
         help_file=own_help if own_help.exists() else None,
-        **({"neutral_url": said.neutral_url} if said.neutral_url else {}),
+        neutral_url=said.neutral_url,
     )
     return {
         "UNSPREAD_PAGES": pages.PageServices(

@@ -1,15 +1,23 @@
 """What the pages need from the clearinghouse that serves them, and from who runs it."""
 
+import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from unspread.case_protocol import About
 from unspread.errors import InputError
 
-COLOUR_DIGITS = 6
+COLOUR_DIGITS: Final = 6
+MIN_CONTRAST: Final = 4.5
+"""Of text on its background (WCAG 2.2, 1.4.3)."""
+
+FILE_NAME: Final = "branding.toml"
+"""In the clearinghouse's data directory, with the fields of `Branding`; may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,41 @@ class Branding:
 
     def __post_init__(self) -> None:
         digits = self.colour.removeprefix("#")
-        if len(digits) != COLOUR_DIGITS or not digits.isalnum() or self.colour[:1] != "#":
+        is_hex = all(each in "0123456789abcdefABCDEF" for each in digits)
+        if len(digits) != COLOUR_DIGITS or not is_hex or self.colour[:1] != "#":
             raise InputError("a colour is written #rrggbb")
         red, green, blue = (int(digits[at : at + 2], 16) for at in (0, 2, 4))
-        if contrast_with_white(red, green, blue) < 4.5:
+        if contrast_with_white(red, green, blue) < MIN_CONTRAST:
             raise InputError("white text cannot be read on this colour: take a darker one")
+        if urlsplit(self.neutral_url).scheme != "https":
+            raise InputError("the neutral page's address should begin with https://")
+
+    @classmethod
+    def read(cls, data: Path, **others: Any) -> "Branding":
+        """What branding.toml in `data` says, and `others` where they say anything.
+
+        Raises:
+            InputError: for a field that there is not, or of another kind.
+        """
+        path = data / FILE_NAME
+        others = {name: value for name, value in others.items() if value}
+        if not path.exists():
+            return cls(**others)
+        try:
+            said: dict[str, Any] = tomllib.loads(path.read_text())
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"{FILE_NAME} cannot be read: {error}") from error
+        unknown = said.keys() - {each.name for each in fields(cls)}
+        if unknown:
+            raise InputError(f"{FILE_NAME} has unknown fields: {', '.join(sorted(unknown))}")
+        languages = said.pop("languages", None)
+        if languages is not None:
+            said["languages"] = tuple(languages)
+        if not all(isinstance(value, str | tuple) for value in said.values()):
+            raise InputError(f"{FILE_NAME}: every field is a text, languages a list of texts")
+        if "help_file" in said:
+            said["help_file"] = data / said["help_file"]
+        return cls(**(said | others))
 
 
 @dataclass(frozen=True, slots=True)
