@@ -91,6 +91,20 @@ class Metrics:
             "Age of the oldest action not delivered.",
             registry=every,
         )
+        self.actions_dead = Gauge(
+            "unspread_actions_dead", "Actions given up, for a person to look at.", registry=every
+        )
+        self.reviews_waiting = Gauge(
+            "unspread_reviews_waiting", "Content held for a person to look at.", registry=every
+        )
+        self.notices_waiting = Gauge(
+            "unspread_notices_waiting", "Notices whose clock runs.", registry=every
+        )
+        self.notice_seconds_left = Gauge(
+            "unspread_notice_seconds_left",
+            "Least that is left of any notice's 48 hours; 172800 when none runs.",
+            registry=every,
+        )
         self.feedback_waiting = Gauge(
             "unspread_feedback_waiting", "Feedback not yet sent.", registry=every
         )

@@ -404,13 +404,13 @@ class StaffPages:
         return endpoint
 
     def _list(self, who: Reviewer, form: Form) -> Response:
-        notices = {str(each.notice_id): each for each in self._record.all()}
+        notices = {str(each.notice_id): each for each in self._record.waiting()}
         order = by_deadline((name, each.standing) for name, each in notices.items())
         return self._desk.pages.page(
             "notices.html",
             who=who,
             waiting=[notices[name] for name in order],
-            decided=[each for name, each in notices.items() if name not in set(order)],
+            decided=self._record.decided(),
             now=self._clock(),
             left=self._left,
         )

@@ -23,7 +23,6 @@ from unspread.platform_kit.notices.rules import (
     Need,
     Request,
     Standing,
-    Status,
     Step,
     lacks,
     standing,
@@ -57,6 +56,8 @@ SCHEMA: Final = (
         BEGIN SELECT RAISE(ABORT, 'the record of notices is only added to'); END""",
     """CREATE TRIGGER notice_record_never_shrinks BEFORE DELETE ON notice_record
         BEGIN SELECT RAISE(ABORT, 'the record of notices is only added to'); END""",
+    "ALTER TABLE notices ADD COLUMN waits INTEGER NOT NULL DEFAULT 1",
+    "CREATE INDEX notices_waiting ON notices (notice) WHERE waits",
 )
 
 FIRST_SEAL: Final = "00" * 32
@@ -269,7 +270,10 @@ class Record:
         def work(connection: sqlite3.Connection) -> None:
             before = _lines(connection, notice_id)
             # Judged inside the transaction: two people may press two buttons at once.
-            standing([*map(_event, before), _event(line)])
+            after = standing([*map(_event, before), _event(line)])
+            connection.execute(
+                "UPDATE notices SET waits = ? WHERE notice = ?", (after.waits, notice_id)
+            )
             digest = _keep(connection, notice_id, *text) if text is not None else ""
             _append(connection, msgspec.structs.replace(line, text_digest=digest))
             if action is not None and line.references:
@@ -325,10 +329,19 @@ class Record:
             raise NoSuchNoticeError("there is no such notice")
         return Notice(notice_id, tuple(lines), standing([_event(line) for line in lines]))
 
-    def all(self) -> list[Notice]:
-        """Every notice, oldest first."""
+    def waiting(self) -> list[Notice]:
+        """Every notice on which something is to be done, oldest first."""
+        return self._several("waits ORDER BY notice")
+
+    def decided(self, limit: int = 200) -> list[Notice]:
+        """The newest notices on which nothing is to be done, newest first."""
+        return self._several(f"NOT waits ORDER BY notice DESC LIMIT {int(limit)}")
+
+    def _several(self, condition: str) -> list[Notice]:
         rows = self._store.read(
-            lambda c: c.execute("SELECT notice FROM notices ORDER BY notice").fetchall()
+            lambda c: c.execute(
+                f"SELECT notice FROM notices WHERE {condition}"  # noqa: S608 - our own text
+            ).fetchall()
         )
         return [self.get(NoticeId(row[0])) for row in rows]
 
@@ -376,8 +389,7 @@ class Record:
         Raises:
             ImpossibleStepError: while the notice is open.
         """
-        now = self.get(notice_id).standing
-        if now.status in {Status.OPEN, Status.INCOMPLETE} or now.appealed_at is not None:
+        if self.get(notice_id).standing.waits:
             raise ImpossibleStepError("this notice is not decided yet")
         self._store.write(
             lambda c: c.execute("DELETE FROM notice_texts WHERE notice = ?", (notice_id,))

@@ -188,6 +188,11 @@ class Standing:
     """An appeal that waits for an answer."""
 
     @property
+    def waits(self) -> bool:
+        """Whether somebody has something to do: decide, complete it, or answer an appeal."""
+        return self.status in {Status.OPEN, Status.INCOMPLETE} or self.appealed_at is not None
+
+    @property
     def deadline(self) -> datetime | None:
         """When the 48 hours end; None while the clock does not run."""
         return None if self.running_since is None else self.running_since + CLOCK - self.used

@@ -1,5 +1,6 @@
 """Puts notices together from the kit."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,42 @@ from unspread.model import Fingerprint, Kind
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.notices.pages import PublicPages, StaffPages
 from unspread.platform_kit.notices.record import Record
+from unspread.platform_kit.notices.rules import CLOCK
 from unspread.platform_kit.pages import Pages
 from unspread.platform_kit.review.service import HERE as REVIEW
 from unspread.platform_kit.review.service import desk_of, origin_of
 
+WATCH_SECONDS = 30.0
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+def record_of(kit: Kit) -> Record:
+    """The kit's notices."""
+    settings = kit.settings.notices
+    return Record(kit.store, frozenset(settings.hosts), settings.per_minute)
+
+
+def watch(kit: Kit, record: Record) -> None:
+    """Set the gauges by which an operator is woken before a clock runs out."""
+    now = kit.clock()
+    running = [each.standing for each in record.waiting() if each.standing.deadline]
+    left = min((each.remaining(now) for each in running), default=CLOCK)
+    kit.metrics.notices_waiting.set(len(running))
+    kit.metrics.notice_seconds_left.set(left.total_seconds())
+
+
+async def run(kit: Kit, stop: asyncio.Event) -> None:
+    """Keep the gauges true until `stop` is set; nothing if notices are switched off."""
+    if not kit.settings.notices.enabled:
+        return
+    record = record_of(kit)
+    while not stop.is_set():
+        await asyncio.to_thread(watch, kit, record)
+        try:
+            async with asyncio.timeout(WATCH_SECONDS):
+                await stop.wait()
+        except TimeoutError:
+            continue
 
 
 def routes(kit: Kit) -> list[BaseRoute]:
@@ -21,7 +53,7 @@ def routes(kit: Kit) -> list[BaseRoute]:
     settings = kit.settings.notices
     if not settings.enabled:
         return []
-    record = Record(kit.store, frozenset(settings.hosts), settings.per_minute)
+    record = record_of(kit)
 
     def copies(reference: str) -> Sequence[tuple[str, int]]:
         fingerprints = [

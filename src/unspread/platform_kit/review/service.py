@@ -89,6 +89,8 @@ async def run(kit: Kit, stop: asyncio.Event) -> None:
     def settle() -> None:
         stored = held.stored()
         waiting = records.waiting(kit.clock())
+        kit.metrics.reviews_waiting.set(len(waiting))
+        kit.metrics.actions_dead.set(len(kit.store.dead_actions()))
         held.forget_others(stored, {hold.reference for task in waiting for hold in task.holds})
 
     kit.store.on_actions(wake)

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from tests.unit.platform_kit.outbox import Outbox
 from tests.unit.platform_kit.review.authenticator import Authenticator
 from unspread.platform_kit.notices.pages import PublicPages, StaffPages
-from unspread.platform_kit.notices.record import Record
+from unspread.platform_kit.notices.record import NoticeId, Record
 from unspread.platform_kit.notices.service import TEMPLATES
 from unspread.platform_kit.notices.settings import NoticeSettings
 from unspread.platform_kit.pages import Pages
@@ -94,7 +94,7 @@ def test_a_form_that_lacks_something_is_given_back_with_what_was_typed(
     assert page.status_code == 400
     assert "has not been sent yet" in page.text
     assert "red room" in page.text
-    assert site.record.all() == []
+    assert site.record.waiting() == []
 
 
 def test_staff_remove_what_is_named_and_its_copies_in_one_step(site: Site) -> None:
@@ -124,7 +124,7 @@ def test_both_sides_appeal_through_the_pages(site: Site) -> None:
     assert "An appeal waits" in page.text
     assert "look again" in staff.get("/review/notices/1").text
     staff.post("/review/notices/1/remove", data={"c1": "post/1", "ground": "terms"})
-    code = site.record.appeal_code(site.record.all()[0].notice_id)
+    code = site.record.appeal_code(NoticeId(1))
     posted = site.browser().post("/notices/appeal", data={"code": code, "text": "a painting"})
     assert "has been received" in posted.text
 
@@ -134,7 +134,7 @@ def test_both_sides_appeal_through_the_pages(site: Site) -> None:
     assert "waits for an answer" in answer()
     staff.post("/review/notices/1/answer", data={"explanation": "so it is", "restore": "yes"})
     assert "Shown again after an appeal. so it is" in answer()
-    assert site.record.all()[0].standing.status == "restored"
+    assert site.record.get(NoticeId(1)).standing.status == "restored"
 
 
 def test_what_was_lacking_can_be_sent_later_and_a_notice_withdrawn(site: Site) -> None:

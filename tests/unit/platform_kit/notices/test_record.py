@@ -231,3 +231,14 @@ def test_a_statement_of_reasons_has_the_parts_of_the_law_and_not_the_requester()
 def test_every_step_is_one_line(record: Record, outbox: Outbox) -> None:
     notice = received(record, outbox)
     assert [line.step for line in notice.lines] == [Step.RECEIVED]
+
+
+def test_what_waits_is_told_from_what_is_decided(record: Record, outbox: Outbox) -> None:
+    first, second = received(record, outbox), received(record, outbox, good_faith=False)
+    assert [each.notice_id for each in record.waiting()] == [first.notice_id, second.notice_id]
+    record.decline(first.notice_id, Refusal.NOT_INTIMATE, "", "Ann", outbox.now)
+    record.withdraw(second.notice_id, outbox.now)
+    assert record.waiting() == []
+    assert [each.notice_id for each in record.decided()] == [second.notice_id, first.notice_id]
+    record.appeal(first.notice_id, "look again", outbox.now, poster=False)
+    assert [each.notice_id for each in record.waiting()] == [first.notice_id]
