@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
@@ -86,7 +87,7 @@ class Publisher:
         self._erased = erased
         self._writing = threading.Lock()
         self._wake = threading.Event()
-        self._stop = False
+        self._stopping = threading.Event()
         self._fed: dict[str, bytes] | None = None
         self.failing_since: float | None = None
         self.last_success: float = 0.0
@@ -110,7 +111,7 @@ class Publisher:
 
     def close(self) -> None:
         """Publish what is committed, then stop."""
-        self._stop = True
+        self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -159,11 +160,15 @@ class Publisher:
 
     def _work(self) -> None:
         before = self._writer.size
+        started = 0.0
         while True:
             self._wake.wait(self._tick_seconds)
-            # Commits come in bursts: what comes within a moment goes out together.
+            # The first commit goes out at once, what follows within a tick goes out together:
+            # publishing for each of a thousand a second would leave no time for them.
+            self._stopping.wait(started + self._tick_seconds - time.monotonic())
             self._wake.clear()
-            stopping = self._stop
+            stopping = self._stopping.is_set()
+            started = time.monotonic()
             try:
                 if self._pad is not None and not stopping:
                     self._pad()

@@ -151,11 +151,17 @@ def test_settings_that_cannot_work_are_refused_at_start(
 
 
 def test_too_many_waiting_writes_are_refused_at_once(settings: Settings) -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
+
+    def block(_tx: store.Transaction) -> None:
+        begun.set()
+        release.wait(60)
+
     with running(dataclasses.replace(settings, max_waiting_writes=10)) as clearinghouse:
         writer = clearinghouse.service.writer
-        writer.submit(lambda _tx: release.wait(60))
-        until(lambda: writer.is_busy)
+        writer.submit(block)
+        assert begun.wait(30)
+        # The batch with the blocking job is taken: what comes now stays in the queue.
         with contextlib.suppress(BusyError):
             for _ in range(11):
                 writer.submit(lambda _tx: None)
