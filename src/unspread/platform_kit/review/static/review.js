@@ -99,3 +99,5 @@ document.addEventListener("keydown", (event) => {
   }
 });
 document.addEventListener("keyup", (event) => { if (event.key === " ") hide(); });
+
+export {};

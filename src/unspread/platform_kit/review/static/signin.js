@@ -53,3 +53,5 @@ if (window.PublicKeyCredential && "parseRequestOptionsFromJSON" in PublicKeyCred
   say.textContent = "This browser has no passkeys. Use a current one, at the address the operator gave.";
   say.className = "error";
 }
+
+export {};
