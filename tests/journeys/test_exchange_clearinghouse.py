@@ -17,9 +17,10 @@ from types import SimpleNamespace
 import altcha
 import httpx
 import pytest
+from threatexchange.exchanges.clients.fb_threatexchange import api as fb_client
 from threatexchange.exchanges.clients.ncmec import hash_api
 from threatexchange.exchanges.clients.stopncii import api as stopncii_client
-from threatexchange.exchanges.impl import ncmec_api
+from threatexchange.exchanges.impl import fb_threatexchange_api, ncmec_api
 from threatexchange.signal_type.pdq.signal import PdqSignal
 
 from tests.journeys.conftest import free_port, unspread, until
@@ -186,6 +187,65 @@ def test_a_photo_is_found_and_forgotten_by_hosts_of_three_protocols(serve, tmp_p
     until(lambda: told_by_stopncii(since)[0].get(submitted) == "Withdrawn")
 
 
+def test_a_client_of_threatexchange_fetches_votes_and_forgets(serve):
+    house = serve()
+    who = house.partner("Old platform").partition(".")[0]
+    token = house.keys(who, "threatexchange")["access_token"]
+    api = fb_client.ThreatExchangeAPI(
+        token, endpoint_override=f"{house.url}/exchange/threatexchange"
+    )
+    collab = fb_threatexchange_api.FBThreatExchangeCollabConfig(name="list", privacy_group=1)
+    copy = Copy(fb_threatexchange_api.FBThreatExchangeSignalExchangeAPI(api, collab), collab)
+    person = Person(house.url)
+    gone, kept = (person_value(number) for number in range(2))
+    for number in range(2):
+        person.submit(number)
+
+    def told() -> set[str]:
+        copy.fetch()
+        return set(copy.signals()[PdqSignal])
+
+    until(lambda: told() == {gone, kept})
+    [opinion] = copy.state["HASH_PDQ", gone].opinions
+    api.react_upvote_threat_descriptor(opinion.descriptor_id)
+    item = person.status(person.receipt(0))["items"][0]
+    assert item["level"] == "confirmed"
+    [seen] = item["platforms"]
+    assert (seen["name"], bool(seen["removed_at"])) == ("Old platform", True)
+
+    def is_told_as_mine() -> bool:
+        copy.fetch()
+        return any(each.is_mine for each in copy.state["HASH_PDQ", gone].opinions)
+
+    until(is_told_as_mine)
+    person.withdraw(person.receipt(0))
+    until(lambda: told() == {kept})
+
+
+@pytest.mark.long
+def test_the_command_line_follows_by_ncmecs_protocol(serve, tmp_path):
+    house = serve()
+    who = house.partner("Old platform").partition(".")[0]
+    password = house.keys(who, "ncmec")["password"]
+    tx = Tx(tmp_path / "tx", TX_NCMEC_AT_CREDENTIALS=f"{who}:{password}")
+    tx("config", "extensions", "add", EXTENSION)
+    address = ("--base-url", f"{house.url}/exchange/ncmec")
+    tx("config", "collab", "edit", "ncmec_at", "--create", *address, "list")
+    person = Person(house.url)
+    gone, kept = (person_value(number) for number in range(2))
+    for number in range(2):
+        person.submit(number)
+
+    def told() -> set[str]:
+        tx("fetch")
+        printed = tx("dataset", "--print-signals")
+        return {each for each in (gone, kept) if each in printed}
+
+    until(lambda: told() == {gone, kept}, 120)
+    person.withdraw(person.receipt(0))
+    until(lambda: told() == {kept}, 120)
+
+
 # --- many entries, and a list that changes ------------------------------------------------------
 
 
@@ -200,6 +260,11 @@ def picture(seed: int) -> MediaFingerprint:
             Fingerprint(Kind.MD5, seed.to_bytes(16, "big")),
         ),
     )
+
+
+def person_value(number: int) -> str:
+    """The PDQ of what a `Person` submits under this number."""
+    return picture(1_000_000 + number).fingerprints[0].value.hex()
 
 
 def filled(data: Path, cases: int, items: int) -> set[str]:
@@ -293,7 +358,7 @@ def follows_a_changing_list(house: House, values: set[str], changes: int) -> Non
         copy.fetch()
     changing.join()
     assert failed == []
-    truth = values | {picture(1_000_000 + number).fingerprints[0].value.hex() for number in listed}
+    truth = values | {person_value(number) for number in listed}
 
     def is_equal() -> bool:
         copy.fetch()
