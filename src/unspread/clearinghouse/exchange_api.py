@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -36,6 +36,8 @@ JSON: Final = "application/json"
 SETTLE_WAIT_SECONDS: Final = 3.0
 """How long a question into the current second waits for the second to be over."""
 SETTLE_POLL_SECONDS: Final = 0.1
+KEEP_CALLS_DAYS: Final = 365
+"""How long it can be seen what was done with a key."""
 
 
 class KeyRefusedError(StateError):
@@ -76,12 +78,25 @@ class AuditFiles:
 
     def note(self, call: Call) -> None:
         """Append one line."""
-        day = datetime.fromtimestamp(call.at, UTC).date().isoformat()
+        day = datetime.fromtimestamp(call.at, UTC).date()
         line = json.dumps({field: getattr(call, field) for field in Call.__slots__}) + "\n"
         with self._lock:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with (self._directory / f"exchange-{day}.jsonl").open("a", encoding="utf-8") as file:
+            with self._path(day).open("a", encoding="utf-8") as file:
                 file.write(line)
+
+    def forget_old(self, now: int) -> bool:
+        """Delete what is older than `KEEP_CALLS_DAYS`; nothing more is left to do then."""
+        today = datetime.fromtimestamp(now, UTC).date()
+        oldest = self._path(today - timedelta(days=KEEP_CALLS_DAYS)).name
+        for path in self._directory.glob("exchange-????-??-??.jsonl"):
+            # ISO dates are in the order of their texts.
+            if path.name < oldest:
+                path.unlink(missing_ok=True)
+        return False
+
+    def _path(self, day: date) -> Path:
+        return self._directory / f"exchange-{day.isoformat()}.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

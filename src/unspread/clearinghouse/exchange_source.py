@@ -2,8 +2,8 @@
 
 Two of the programmes key their lists by value, and the database keeps an item's fingerprints
 packed. So a table `exchange_value` finds the listings of a value by 64 bits of a keyed digest; it
-is filled on demand, in the order of the log, and never holds a value. What a withdrawn value was
-is kept for 30 days at most, and only while somebody speaks such a programme
+is filled from the start on, in the order of the log, and never holds a value. What a withdrawn
+value was is kept for 30 days at most, and only while somebody speaks such a programme
 (`models.PendingTombstone`).
 """
 
@@ -53,7 +53,7 @@ from unspread.model import (
 
 CATCH_UP_AT_ONCE: Final = 1000
 CATCH_UP_SECONDS: Final = 2.0
-"""A first question to a large list is answered with "not yet" until the table is filled."""
+"""A question to a large list is answered with "not yet" until the table is filled."""
 PARAMETERS_AT_ONCE: Final = 5000
 
 _T = TypeVar("_T")
@@ -63,11 +63,14 @@ DatabaseRow = tuple[Any, ...]
 
 def routes(service: Service) -> list[BaseRoute]:
     """Everything under `/exchange`."""
+    listings = DatabaseListings(service)
+    audit = exchange_api.AuditFiles(service.settings.data / "audit")
+    service.chores += [listings.prepare, lambda: audit.forget_old(int(service.clock()))]
     return exchange_api.routes(
         exchange_api.Exchange(
-            DatabaseListings(service),
+            listings,
             DatabaseKeys(service),
-            exchange_api.AuditFiles(service.settings.data / "audit"),
+            audit,
             service.clock,
             service.settings.url,
             service.settings.name,
@@ -118,8 +121,26 @@ class DatabaseListings:
         Raises:
             NotSettledError: if that takes longer than a caller should wait; it went on a bit.
         """
-        ask = self._service.readers.ask_now
         deadline = time.monotonic() + CATCH_UP_SECONDS
+        while self._fill_some():
+            if time.monotonic() > deadline:
+                raise NotSettledError("the list is being prepared: ask again in a moment")
+
+    def prepare(self) -> bool:
+        """Fill the table a bit ahead of the first question, if somebody may ask; whether to go on.
+
+        While no partner has a key of such a programme there is nothing to find, so nothing is kept.
+        """
+        keys = self._service.readers.ask_now(
+            lambda connection: connection.rows(
+                "SELECT 1 FROM partner_key WHERE revoked_at = 0 LIMIT 1"
+            )
+        )
+        return bool(keys) and self._fill_some()
+
+    def _fill_some(self) -> bool:
+        """Add some listings to the table; whether there were any."""
+        ask = self._service.readers.ask_now
         with self._filling:
             if self._filled < 0:
                 ((last,),) = ask(
@@ -128,12 +149,12 @@ class DatabaseListings:
                     )
                 )
                 self._filled = last
-            while items := ask(self._next_to_fill):
+            items = ask(self._next_to_fill)
+            if items:
                 rows = [row for item in items for row in self._value_rows(item)]
                 self._service.writer.submit(partial(_insert, rows=rows)).result()
                 self._filled = items[-1].listing_id or 0
-                if time.monotonic() > deadline:
-                    raise NotSettledError("the list is being prepared: ask again in a moment")
+            return bool(items)
 
     def _next_to_fill(self, connection: Connection) -> list[StoredItem]:
         return store.items_where(

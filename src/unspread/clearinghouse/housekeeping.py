@@ -5,7 +5,7 @@ until nothing is left, and every ten minutes.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,7 +14,7 @@ import structlog
 from unspread.clearinghouse import store
 from unspread.clearinghouse.rules import FINAL_STATES, is_over
 from unspread.clearinghouse.store import SECONDS_PER_DAY, Transaction
-from unspread.clearinghouse.writer import Writer
+from unspread.clearinghouse.writer import DATABASE_ERRORS, Writer
 from unspread.errors import UnspreadError
 from unspread.feed.records import AckRecord, Authority, ChangeReason, ChangeRecord
 from unspread.model import ListingId, State
@@ -142,10 +142,19 @@ def run_due(writer: Writer[Transaction]) -> None:
 
 
 class Housekeeper:
-    """A thread that does what is due, now and every ten minutes."""
+    """A thread that does what is due, now and every ten minutes.
 
-    def __init__(self, writer: Writer[Transaction]) -> None:
+    Args:
+        writer: runs `JOBS`.
+        chores: what is due outside of transactions; each does a bounded amount and says whether
+            more is left.
+    """
+
+    def __init__(
+        self, writer: Writer[Transaction], chores: Sequence[Callable[[], bool]] = ()
+    ) -> None:
         self._writer = writer
+        self._chores = chores
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="housekeeper", daemon=True)
         self._thread.start()
@@ -154,7 +163,10 @@ class Housekeeper:
         while not self._stop.is_set():
             try:
                 run_due(self._writer)
-            except UnspreadError as error:
+                for chore in self._chores:
+                    while not self._stop.is_set() and chore():
+                        pass
+            except (UnspreadError, OSError, *DATABASE_ERRORS) as error:
                 log.error("housekeeping_failed", error=type(error).__name__)  # noqa: TRY400 - a trace may quote values
             self._stop.wait(EVERY_SECONDS)
 

@@ -228,6 +228,8 @@ class Service:
         self.stopping = False
         self.start_error: UnspreadError | None = None
         """Why `start` failed, for whoever started the server around it."""
+        self.chores: list[Callable[[], bool]] = []
+        """What the housekeeper does besides its own; parts add theirs before `start`."""
         self.registry = CollectorRegistry()
         self._running = ExitStack()
         self.writer: Writer[store.Transaction]
@@ -270,7 +272,7 @@ class Service:
             )
             self.publisher.start()
             starting.callback(self.publisher.close)
-            starting.callback(Housekeeper(self.writer).close)
+            starting.callback(Housekeeper(self.writer, self.chores).close)
             self._running = starting.pop_all()
 
     def _feed_writer_maker(

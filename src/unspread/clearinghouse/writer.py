@@ -27,7 +27,7 @@ Tx = TypeVar("Tx")
 MAX_BATCH: Final = 256
 """Jobs in one transaction, at most: a bound on how long the first waits for the last."""
 
-_DATABASE_ERRORS: Final = (sqlite3.Error, psycopg.Error)
+DATABASE_ERRORS: Final = (sqlite3.Error, psycopg.Error)
 
 
 class BusyError(TransportError):
@@ -142,7 +142,7 @@ class Writer(Generic[Tx]):
                     answers.append((job, None, error))
             self._finish(transaction)
             self._connection.commit()
-        except _DATABASE_ERRORS as error:
+        except DATABASE_ERRORS as error:
             self._roll_back()
             if len(batch) == 1:
                 unavailable = DatabaseUnavailableError("the database could not store this")
@@ -164,13 +164,13 @@ class Writer(Generic[Tx]):
     def _settle(self) -> None:
         try:
             self._connection.settle()
-        except _DATABASE_ERRORS:
+        except DATABASE_ERRORS:
             # A reader is in the way: the next erasure, or the end, settles it.
             return
 
     def _roll_back(self) -> None:
         try:
             self._connection.rollback()
-        except _DATABASE_ERRORS:
+        except DATABASE_ERRORS:
             # The connection is gone; the next transaction says so to whoever asks.
             return

@@ -80,6 +80,21 @@ def test_every_call_is_noted_without_fingerprints_queries_or_keys(world, tmp_pat
     assert world.acme.password not in text
 
 
+def test_notes_of_calls_are_deleted_after_a_year(tmp_path):
+    files = AuditFiles(tmp_path)
+    now = 1_795_000_000
+    for days in (400, 366, 365, 1, 0):
+        files.note(Call(now - days * 86_400, "k", "ncmec", "entries", 200, 1))
+    other = tmp_path / "exchange-notes.jsonl"
+    other.touch()
+    kept = [
+        tmp_path / f"exchange-{day}.jsonl" for day in ("2025-11-18", "2026-11-17", "2026-11-18")
+    ]
+    assert not files.forget_old(now)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, other])
+    assert not AuditFiles(tmp_path / "none").forget_old(now)
+
+
 def test_answers_are_kept_by_no_cache_and_large_documents_are_refused(world):
     client = world.ncmec()
     assert client.get("/v2/status").headers["cache-control"] == "no-store"

@@ -17,6 +17,7 @@ from tests.unit.clearinghouse.conftest import (
     receipt,
     running,
     settings,
+    until,
 )
 from tests.unit.clearinghouse.postgres import cluster
 from tests.unit.exchange.test_ncmec import valid
@@ -311,6 +312,32 @@ def test_a_first_question_to_a_large_list_is_answered_later_and_then_in_full(
     monkeypatch.setattr("unspread.clearinghouse.exchange_source.CATCH_UP_SECONDS", -1)
     # Each try goes on a bit; the route tries for three seconds.
     assert hashes(house, acme)["count"] == 12
+
+
+def test_a_large_list_is_prepared_at_the_start_and_the_first_question_need_not_wait(
+    settings, clock, monkeypatch
+):
+    def prepared(house: Running) -> int:
+        return house.service.readers.ask_now(
+            lambda connection: connection.rows(
+                "SELECT COUNT(DISTINCT listing_id) FROM exchange_value"
+            )
+        )[0][0]
+
+    monkeypatch.setattr("unspread.clearinghouse.exchange_source.CATCH_UP_AT_ONCE", 5)
+    monkeypatch.setattr("unspread.clearinghouse.exchange_source.CATCH_UP_SECONDS", -1)
+    monkeypatch.setattr("unspread.clearinghouse.exchange_api.SETTLE_WAIT_SECONDS", 0)
+    with running(settings, clock) as house:
+        for number in range(12):
+            house.submit(receipt(200 + number), [picture(200 + number)])
+        # Nobody has a key.
+        assert not any(chore() for chore in house.service.chores)
+        assert prepared(house) == 0
+        acme = legacy(house, "Acme")
+    clock.at += 10
+    with running(settings, clock) as house:
+        until(lambda: prepared(house) == 12)
+        assert hashes(house, acme)["count"] == 12
 
 
 def test_a_slow_commit_is_not_stepped_over(house, clock, monkeypatch):
