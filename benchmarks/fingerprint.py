@@ -156,7 +156,7 @@ def _videos(report: Report) -> None:
 def film(
     path: Path, codec: str, size: tuple[int, int], seconds: int, options: dict[str, str]
 ) -> None:
-    """Pans over photographs, with a cut every 5 seconds, 30 frames a second."""
+    """Pans and zooms over photographs, with a cut every 5 seconds, 30 frames a second."""
     width, height = size
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=30, options=options)
@@ -164,8 +164,10 @@ def film(
         for index in range(seconds * 30):
             scene, step = divmod(index, 150)
             if step == 0:
-                wide = np.asarray(photograph(scene, width + 160, height + 80))
-            part = np.ascontiguousarray(wide[step // 2 : step // 2 + height, step : step + width])
+                wide = photograph(scene, width * 5 // 4, height * 5 // 4)
+            shown = 1.2 - step / 1000
+            box = (step / 2, step / 4, step / 2 + width * shown, step / 4 + height * shown)
+            part = np.asarray(wide.resize((width, height), Image.Resampling.BILINEAR, box))
             for packet in stream.encode(av.VideoFrame.from_ndarray(part, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode(None):

@@ -1,9 +1,13 @@
+import av
 import numpy as np
 import pytest
 
+from unspread.errors import UnreadableMediaError
+from unspread.fingerprint import fingerprint_file, scan_media
+from unspread.fingerprint.decode import Format, Limits
 from unspread.fingerprint.pdq import distance_bits
 from unspread.fingerprint.trim import without_borders
-from unspread.fingerprint.video import Dense, _content, score
+from unspread.fingerprint.video import Dense, _content, dense_fingerprints, open_film, score
 from unspread.model import Fingerprint, Kind, Part
 from unspread.testing.samples import landscape
 
@@ -100,3 +104,59 @@ def test_borders_of_any_colour_are_found_to_the_pixel(colour):
 
 def test_distance_counts_bits():
     assert distance_bits(bytes(32), b"\xff" * 32) == 256
+
+
+def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12):
+    """A few frames of a drawn landscape that moves."""
+    wide = np.asarray(landscape(9, 320, 240))
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=24, options={"crf": "12", "qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 256, 192, pixel_format
+        stream.codec_context.thread_count = 1
+        for step in range(frames):
+            part = np.ascontiguousarray(wide[step : step + 192, 3 * step : 3 * step + 256])
+            for packet in stream.encode(av.VideoFrame.from_ndarray(part, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"),
+    [
+        pytest.param("libx264", "yuv420p10le", id="10 bits"),
+        pytest.param("libx264", "yuv444p", id="full chroma"),
+        pytest.param("libx264", "gray", id="grey"),
+        pytest.param("libx264rgb", "rgb24", id="red, green and blue"),
+    ],
+)
+def test_other_layouts_of_pixels_look_the_same(codec, pixel_format, tmp_path):
+    plain = scan_media(clip(tmp_path / "plain.mp4"))
+    other = scan_media(clip(tmp_path / "other.mkv", codec=codec, pixel_format=pixel_format))
+    assert distance_bits(plain.probe_bytes[:32], other.probe_bytes[:32]) <= 12
+    assert abs(plain.qualities[0] - other.qualities[0]) <= 2
+
+
+def test_a_film_without_a_known_length_is_read_to_its_end(tmp_path):
+    path = clip(tmp_path / "film.mkv")
+    data = path.read_bytes()
+    assert scan_media(data).seconds_of_frame[0] == 0
+    with open_film(data, Format.MATROSKA, Limits()) as film:
+        film.duration_seconds = None
+        assert len(dense_fingerprints(film).result()) >= 1
+        assert film.frames_seen == 12
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param(Limits(max_frames=5), id="frames"),
+        pytest.param(Limits(max_frame_pixels=1000), id="pixels"),
+        pytest.param(Limits(max_video_bytes=100), id="bytes"),
+        pytest.param(Limits(max_duration_seconds=0), id="seconds"),
+    ],
+)
+def test_a_film_beyond_a_limit_is_refused(limits, tmp_path):
+    with pytest.raises(UnreadableMediaError):
+        fingerprint_file(clip(tmp_path / "film.mp4"), limits)

@@ -209,29 +209,27 @@ def _anchors(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> list[tup
     if height < 1 or width < 1:
         return []
 
-    def neighbours(level: NDArray[np.float64], down: int, right: int) -> NDArray[np.float64]:
-        row, column = margin + down, margin + right
-        return level[row : row + height, column : column + width]
-
-    inside = neighbours(here, 0, 0)
-    strength = np.abs(inside)
-    sign = np.sign(inside)
-    stands_out = strength > _MIN_CONTRAST
-    for level in (contrasts[1], contrasts[0], contrasts[2]):
-        rows, columns = np.nonzero(stands_out)
+    inside = here[margin : margin + height, margin : margin + width]
+    around = here[margin - 1 : margin + height + 1, margin - 1 : margin + width + 1]
+    # Not beyond it: where the ring does not fit there is nothing to compare, hence fmax and fmin.
+    brightest, darkest = _extreme(np.fmax, around), _extreme(np.fmin, around)
+    is_peak = (inside > _MIN_CONTRAST) & (inside >= brightest)
+    is_dip = (inside < -_MIN_CONTRAST) & (inside <= darkest)
+    rows, columns = np.nonzero(is_peak | is_dip)
+    rows, columns = rows + margin, columns + margin
+    side = np.sign(here[rows, columns])
+    stays = np.ones(len(rows), bool)
+    for level in (contrasts[0], contrasts[2]):
         for down in (-1, 0, 1):
             for right in (-1, 0, 1):
-                other = neighbours(level, down, right)[rows, columns] * sign[rows, columns]
-                # Not beyond it: where the ring does not fit there is nothing to compare.
-                stays = ~(other > strength[rows, columns])
-                stands_out[rows[~stays], columns[~stays]] = False
-                rows, columns = rows[stays], columns[stays]
+                other = level[rows + down, columns + right]
+                stays &= ~(other * side > here[rows, columns] * side)
     found = []
-    for row, column in np.argwhere(stands_out) + margin:
-        side = np.sign(here[row, column])
-        down = side * here[row - 1 : row + 2, column]
-        across = side * here[row, column - 1 : column + 2]
-        sized = side * np.array([each[row, column] for each in contrasts])
+    for row, column in zip(rows[stays].tolist(), columns[stays].tolist(), strict=True):
+        sign = np.sign(here[row, column])
+        down = sign * here[row - 1 : row + 2, column]
+        across = sign * here[row, column - 1 : column + 2]
+        sized = sign * np.array([each[row, column] for each in contrasts])
         size = 2 ** _peak(np.log2(np.array(sizes) + 0.5), sized)
         found.append(
             (
@@ -244,6 +242,13 @@ def _anchors(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> list[tup
             )
         )
     return found
+
+
+def _extreme(choose: np.ufunc, around: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each cell and its 8 neighbours."""
+    lines = choose(choose(around[:-2], around[1:-1]), around[2:])
+    extreme: NDArray[np.float64] = choose(choose(lines[:, :-2], lines[:, 1:-1]), lines[:, 2:])
+    return extreme
 
 
 def _peak(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
