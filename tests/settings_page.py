@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from unspread.platform_kit import settings
-from unspread.platform_kit.cybertip import filing
+from unspread.platform_kit.cybertip import settings as cybertip
 from unspread.platform_kit.hooks import settings as hooks
 from unspread.platform_kit.notices import settings as notices
 from unspread.platform_kit.review import rules as review
@@ -24,7 +24,7 @@ SECTIONS = (
     ),
     (review, "ReviewSettings", "[review]", "See [review.md](review.md)."),
     (notices, "NoticeSettings", "[notices]", "See [notices.md](notices.md)."),
-    (filing, "CyberTipSettings", "[cybertip]", "See [cybertip.md](cybertip.md)."),
+    (cybertip, "CyberTipSettings", "[cybertip]", "See [cybertip.md](cybertip.md)."),
     (hooks, "HmaSettings", "[hma]", "See [hma-callers.md](hma-callers.md)."),
     (hooks, "TusdSettings", "[tusd]", "See [tusd.md](tusd.md)."),
     (hooks, "MastodonSettings", "[mastodon]", "See [mastodon.md](mastodon.md)."),

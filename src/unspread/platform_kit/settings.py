@@ -15,7 +15,7 @@ import msgspec
 from unspread.errors import InputError
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Level
 from unspread.platform_kit.actions.settings import AnyDestination
-from unspread.platform_kit.cybertip.filing import CyberTipSettings
+from unspread.platform_kit.cybertip.settings import CyberTipSettings
 from unspread.platform_kit.hooks.settings import HmaSettings, MastodonSettings, TusdSettings
 from unspread.platform_kit.notices.settings import NoticeSettings
 from unspread.platform_kit.review.rules import ReviewSettings

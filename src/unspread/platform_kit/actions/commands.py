@@ -5,8 +5,6 @@ from pathlib import Path
 
 import click
 
-from unspread.platform_kit.store import Store
-
 _DATA = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -24,6 +22,8 @@ def actions() -> None:
 @_DATA
 def dead(data: Path) -> None:
     """List actions that were given up: id, action, reference, why."""
+    from unspread.platform_kit.store import Store
+
     store = Store(data)
     try:
         for each in store.dead_actions():
@@ -38,6 +38,8 @@ def dead(data: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="All that were given up.")
 def retry(data: Path, action_ids: tuple[str, ...], *, everything: bool) -> None:
     """Try actions again that were given up; a running kit takes them up by itself."""
+    from unspread.platform_kit.store import Store
+
     store = Store(data)
     try:
         chosen = [each.action_id for each in store.dead_actions()] if everything else action_ids

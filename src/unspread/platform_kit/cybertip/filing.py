@@ -13,8 +13,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-import msgspec
-
 from unspread.errors import StateError, UnspreadError
 from unspread.platform_kit.cybertip.client import CyberTipline
 from unspread.platform_kit.cybertip.report import (
@@ -42,21 +40,6 @@ UNFINISHED_LASTS: Final = timedelta(hours=25)
 """NCMEC deletes what is unfinished a day after it was opened, or an hour after its last change."""
 
 INTERRUPTED: Final = "this program ended before NCMEC answered: ask them before filing it again"
-
-
-class CyberTipSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The `[cybertip]` section of platform.toml. docs/platform/cybertip.md."""
-
-    production: bool = False
-    """Send to NCMEC for real. Without it reports go to the test environment and are discarded."""
-    credentials_file: str = "keys/cybertip"
-    """Under the data directory: two lines, the user and the password that NCMEC gave you."""
-    first_name: str
-    """Of the person NCMEC should ask."""
-    last_name: str
-    email: str
-    address: str = ""
-    """Only for tests of this software: another address than NCMEC's."""
 
 
 class FilingState(StrEnum):

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from unspread.errors import InputError, UnspreadError
-from unspread.platform_kit.cybertip.filing import CyberTipSettings, Filings
+from unspread.platform_kit.cybertip.filing import Filings
 from unspread.platform_kit.cybertip.report import (
     Annotation,
     Basis,
@@ -18,6 +18,7 @@ from unspread.platform_kit.cybertip.report import (
     Reporter,
     report_xml,
 )
+from unspread.platform_kit.cybertip.settings import CyberTipSettings
 from unspread.platform_kit.pages import HEADERS, to
 from unspread.platform_kit.review.content import Content, NoContentError
 from unspread.platform_kit.review.desk import Desk, Form, status_of

@@ -7,8 +7,9 @@ from starlette.routing import BaseRoute
 
 from unspread.errors import InputError
 from unspread.platform_kit.cybertip.client import CyberTipline, Environment, credentials
-from unspread.platform_kit.cybertip.filing import CyberTipSettings, Filings
+from unspread.platform_kit.cybertip.filing import Filings
 from unspread.platform_kit.cybertip.pages import CyberTipPages
+from unspread.platform_kit.cybertip.settings import CyberTipSettings
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.review.content import content_for
 from unspread.platform_kit.review.service import desk_of, held_content, records_of

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 
 from unspread.errors import InputError
-from unspread.platform_kit.hooks.s3_events import Consumer, S3Settings
 
 
 @click.command("s3-events")
@@ -45,6 +43,10 @@ def s3_events(
     once: bool,
 ) -> None:
     """Scan new objects of a bucket, and move away what matches."""
+    import httpx
+
+    from unspread.platform_kit.hooks.s3_events import Consumer, S3Settings
+
     settings = S3Settings(
         queue, kit.rstrip("/"), key_file.read_text().strip(), quarantine, unreadable != "keep"
     )

@@ -5,9 +5,6 @@ from typing import TextIO
 
 import click
 
-from unspread.platform_kit.notices.record import Record, check_export
-from unspread.platform_kit.store import Store
-
 
 @click.group()
 def notices() -> None:
@@ -23,6 +20,9 @@ def notices() -> None:
 )
 def export(data: Path) -> None:
     """Write the whole record to standard output: JSON lines, each sealed to the one before."""
+    from unspread.platform_kit.notices.record import Record
+    from unspread.platform_kit.store import Store
+
     store = Store(data)
     try:
         for line in Record(store, frozenset(), per_minute=1).export():
@@ -35,4 +35,6 @@ def export(data: Path) -> None:
 @click.argument("file", type=click.File(encoding="utf-8"))
 def check(file: TextIO) -> None:
     """Check an export: that no line was changed, removed or added. Prints its last seal."""
+    from unspread.platform_kit.notices.record import check_export
+
     click.echo(check_export(line.rstrip("\n") for line in file))

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import click
 
-from unspread.platform_kit.review.signin import Role, SignIn
-from unspread.platform_kit.store import Store
-
 _DATA = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -24,11 +21,12 @@ def reviewer() -> None:
 @reviewer.command("invite")
 @_DATA
 @click.argument("name")
-@click.option(
-    "--role", type=click.Choice([each.value for each in Role]), default=Role.REVIEWER.value
-)
+@click.option("--role", type=click.Choice(["reviewer", "lead"]), default="reviewer")
 def invite(data: Path, name: str, role: str) -> None:
     """Print an invitation for NAME: it makes one passkey, within a week."""
+    from unspread.platform_kit.review.signin import Role, SignIn
+    from unspread.platform_kit.store import Store
+
     store = Store(data)
     try:
         text = SignIn(store, "", lambda: datetime.now(UTC)).invite(name, Role(role))
@@ -42,6 +40,9 @@ def invite(data: Path, name: str, role: str) -> None:
 @_DATA
 def list_reviewers(data: Path) -> None:
     """List everyone who may sign in."""
+    from unspread.platform_kit.review.signin import SignIn
+    from unspread.platform_kit.store import Store
+
     store = Store(data)
     try:
         for each in SignIn(store, "", lambda: datetime.now(UTC)).reviewers():

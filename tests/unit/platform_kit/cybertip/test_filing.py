@@ -23,7 +23,6 @@ from unspread.platform_kit.cybertip.client import (
 )
 from unspread.platform_kit.cybertip.filing import (
     AlreadyFiledError,
-    CyberTipSettings,
     Filing,
     Filings,
     FilingState,
@@ -31,6 +30,7 @@ from unspread.platform_kit.cybertip.filing import (
 from unspread.platform_kit.cybertip.pages import CyberTipPages
 from unspread.platform_kit.cybertip.report import Basis, Classification, NotReportableError
 from unspread.platform_kit.cybertip.service import TEMPLATES
+from unspread.platform_kit.cybertip.settings import CyberTipSettings
 from unspread.platform_kit.pages import Pages
 from unspread.platform_kit.review.content import HeldContent
 from unspread.platform_kit.review.desk import Desk
