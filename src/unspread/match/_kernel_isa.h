@@ -282,13 +282,17 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
         const ISA(Vector) want = ISA(fill)(chunk(query, table + 1));
         for (unsigned flip = 0; flip < flips; flip++, bucket++) {
             uint32_t left = counts[bucket];
-            for (size_t slot = starts[bucket]; left; slot += LANES) {
+            /* An empty bucket is looked at, too, under an empty mask: to guess wrong costs more. */
+            for (size_t slot = starts[bucket]; LEVEL || left; slot += LANES) {
                 const uint32_t count = left < LANES ? left : LANES;
                 ISA(Vector) given = ISA(load)(part->signatures + slot, count, readable - slot);
                 uint32_t mask = ISA(near16)(given, want, flip ? allowed - 1 : allowed);
                 if (count < 32) mask &= (1u << count) - 1;
                 left -= count;
-                if (LIKELY(!mask)) continue;
+                if (LIKELY(!mask)) {
+                    if (LIKELY(!left)) break;
+                    continue;
+                }
                 if (UNLIKELY(survivors > BLOCK - LANES)) {
                     enum Status status =
                         ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
@@ -299,6 +303,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
                     slots[survivors] = (uint32_t)slot + lowest(mask);
                     PREFETCH(part->positions + 3 * (size_t)slots[survivors++]);
                 }
+                if (!left) break;
             }
         }
     }
