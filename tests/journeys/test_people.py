@@ -8,6 +8,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,17 +135,24 @@ def forum(tmp_path_factory) -> Iterator[Forum]:
         picture = data / "protected.png"
         picture.write_bytes(encoded(PROTECTED, "PNG"))
         unspread("platform", "bank", "add", "--data", str(data), "--list", "own", str(picture))
-        command = [sys.executable, "-m", "unspread", "platform", "serve", "--data", str(data)]
-        log = (data / "kit.log").open("wb")
-        with log, subprocess.Popen([*command, "--port", str(port)], stderr=log) as process:
-            try:
-                until(lambda: is_ready(running, process), 120)
-                yield running
-            finally:
-                process.terminate()
-                process.wait(60)
+        with running_kit(running, port):
+            yield running
         hook.shutdown()
         thread.join()
+
+
+@contextmanager
+def running_kit(forum: Forum, port: int) -> Iterator[subprocess.Popen]:
+    """The kit as its operator starts it, until it is ready and then until the end."""
+    command = [sys.executable, "-m", "unspread", "platform", "serve", "--data", str(forum.data)]
+    log = (forum.data / "kit.log").open("ab")
+    with log, subprocess.Popen([*command, "--port", str(port)], stderr=log) as process:
+        try:
+            until(lambda: is_ready(forum, process), 120)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 def is_ready(forum: Forum, process: subprocess.Popen) -> bool:
@@ -211,11 +219,15 @@ def test_a_held_upload_is_looked_at_only_on_purpose_and_removed(forum: Forum, st
 
 
 def test_the_same_content_is_decided_again_without_anyone_looking(forum: Forum, staff: Page):
-    forum.upload(COPY, "post-2")
+    content = encoded(PROTECTED.resize((500, 375)), "JPEG", quality=85)
+    forum.upload(content, "post-2")
+    staff.goto(f"{forum.url}/review")
+    staff.locator("body").press("r")
     until(lambda: forum.was_told("remove", "post-2"))
+    forum.upload(content, "post-2-again")
+    until(lambda: forum.was_told("remove", "post-2-again"))
     staff.goto(f"{forum.url}/review")
     expect(staff.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
-    expect(staff.get_by_text("1 of 100 views")).to_be_visible()
 
 
 def test_what_is_kept_is_released_with_a_reason(forum: Forum, staff: Page):
@@ -238,6 +250,9 @@ def test_a_report_cannot_be_filed_by_who_has_not_looked(forum: Forum, staff: Pag
     with staff.expect_download() as download:
         staff.get_by_role("button", name="Download the draft").click()
     assert b"<incidentSummary>" in Path(download.value.path()).read_bytes()
+    staff.goto(f"{forum.url}/review")
+    staff.locator("body").press("r")
+    until(lambda: forum.was_told("remove", "post-4"))
 
 
 def test_a_signed_notice_takes_down_what_it_names_and_its_copies(
@@ -314,3 +329,36 @@ def test_no_log_line_names_content_or_people(forum: Forum, staff: Page):
     log = (forum.data / "kit.log").read_text()
     for secret in ("post-1", "post-a", "person@example.org", "A. Person", "First reviewer"):
         assert secret not in log
+
+
+def test_an_order_survives_the_death_of_the_kit_and_a_receiver_that_is_away(tmp_path: Path):
+    port, hook_port = free_port(), free_port()
+    forum = Forum(tmp_path, f"http://localhost:{port}")
+    hook = f"http://127.0.0.1:{hook_port}/"
+    settings = '[lists.own]\nsource = "local"\n[lists.own.actions]\nunverified = "refuse"\n'
+    (tmp_path / "platform.toml").write_text(f'{settings}[webhook]\nurl = "{hook}"\n')
+    picture = tmp_path / "protected.png"
+    picture.write_bytes(encoded(PROTECTED, "PNG"))
+    with running_kit(forum, port) as kit:
+        assert forum.upload(COPY, "post-1") == 200
+        unspread("platform", "bank", "add", "--data", str(tmp_path), "--list", "own", str(picture))
+        until(lambda: b"action_failed" in (tmp_path / "kit.log").read_bytes())
+        kit.kill()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            forum.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", hook_port), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        with running_kit(forum, port):
+            until(lambda: forum.was_told("remove", "post-1"))
+        server.shutdown()
+        thread.join()
+    assert len({each["id"] for each in forum.told}) == 1
