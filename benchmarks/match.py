@@ -17,7 +17,7 @@ from unspread.match.layout import U64
 
 QUERIES = 512
 """Different ones, the same for all: as many as the slowest peers get through."""
-_PEER_SECONDS = 0.5
+_PEER_SECONDS = 0.25
 """How long a peer is asked before its median is taken."""
 
 
@@ -146,7 +146,7 @@ def _one_query(
     what = f"one miss, {size:,} {kind}"
     for name, ask in _peers(rows).items():
         # Turn and turn about, because the machine's mood changes.
-        pairs = [(_call_us(ask, misses), _ours_us(index, misses)) for _ in range(2)]
+        pairs = [(_call_us(ask, misses), _ours_us(index, misses)) for _ in range(4)]
         theirs, ours = (min(pair) for pair in zip(*pairs, strict=True))
         curves.setdefault(name, []).append((size, theirs))
         wanted = TARGETS.get((name, size)) if kind == "uniform" else None
