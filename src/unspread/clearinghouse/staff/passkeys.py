@@ -59,7 +59,7 @@ def registered(settings: Settings, answer: str, challenge: bytes) -> tuple[bytes
             expected_origin=settings.url,
             require_user_verification=True,
         )
-    except (WebAuthnException, ValueError, KeyError, TypeError):
+    except (WebAuthnException, ValueError, KeyError, TypeError, RecursionError):
         raise PasskeyError("this passkey could not be registered: try again") from None
     return verified.credential_id, verified.credential_public_key, verified.sign_count
 
@@ -81,7 +81,7 @@ def credential_id_of(answer: str) -> bytes:
     """
     try:
         return base64url_to_bytes(json.loads(answer)["rawId"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise PasskeyError("this is not a passkey's answer") from None
 
 
@@ -103,6 +103,6 @@ def verified_sign_in(
             credential_current_sign_count=credential.sign_count,
             require_user_verification=True,
         )
-    except (WebAuthnException, ValueError, KeyError, TypeError):
+    except (WebAuthnException, ValueError, KeyError, TypeError, RecursionError):
         raise PasskeyError("the passkey's answer does not hold: try again") from None
     return verified.new_sign_count

@@ -181,7 +181,7 @@ class Hma:
             return [_bank(name) for name in sorted(self._names())]
         try:
             sent = json.loads(await limited_body(request))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError("not JSON") from None
         name = str(sent.get("name", "")) if isinstance(sent, dict) else ""
         if not _BANK_NAME.fullmatch(name):

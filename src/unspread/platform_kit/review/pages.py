@@ -224,7 +224,7 @@ class ReviewPages:
             check_same_origin(request.headers)
             try:
                 sent = json.loads(await limited_body(request))
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise InputError("not JSON") from None
             if not isinstance(sent, dict):
                 raise InputError("not a JSON object")

@@ -287,7 +287,7 @@ class SignIn:
             )
             text = str(client["challenge"])
             challenge = webauthn.base64url_to_bytes(text)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise SignInError("this passkey could not be read") from None
         now = time_text(self._clock())
 

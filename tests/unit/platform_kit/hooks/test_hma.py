@@ -185,6 +185,7 @@ def test_a_key_is_asked_for_unless_the_operator_says_otherwise(
         upload("/h/hash", b"x", types="tlsh"),
         {"method": "POST", "url": "/h/hash", "content": b""},
         {"method": "POST", "url": "/c/banks", "content": b"{"},
+        {"method": "POST", "url": "/c/banks", "content": b"[" * 100_000},
         {"method": "POST", "url": "/c/banks", "json": []},
         {"method": "POST", "url": "/c/banks", "json": {"name": "x; DROP"}},
         {"method": "PUT", "url": "/c/bank/UNSPREAD", "json": {"enabled_ratio": 0}},
