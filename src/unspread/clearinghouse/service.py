@@ -225,6 +225,8 @@ class Service:
         self.texts_changed: Callable[[], None] = lambda: None
         """Called when an editor saved texts; what is put around the service shows them."""
         self._writing_since = 0
+        self._settled_second = -1
+        self._settling = threading.Lock()
         self.stopping = False
         self.start_error: UnspreadError | None = None
         """Why `start` failed, for whoever started the server around it."""
@@ -329,10 +331,14 @@ class Service:
         So it trails the clock by one, and stands still while a transaction takes long.
         """
         now = int(self.clock())
-        return (min(now, self._writing_since) if self.writer.is_busy else now) - 1
+        settled = (min(now, self._writing_since) if self.writer.is_busy else now) - 1
+        with self._settling:
+            # Once said it stays so: the writer is busy a moment before it notes since when.
+            self._settled_second = max(self._settled_second, settled)
+            return self._settled_second
 
     def _begin(self, connection: Connection) -> store.Transaction:
-        self._writing_since = int(self.clock())
+        self._writing_since = max(int(self.clock()), self._settled_second + 1)
         return store.begin(connection, self._writing_since)
 
     async def write(self, job: Callable[[store.Transaction], T]) -> T:
