@@ -20,7 +20,8 @@ from PIL import Image, ImageOps
 from benchmarks.recall.pictures import fetch
 from benchmarks.report import Report
 from unspread.fingerprint import Sampling, fingerprint_image, pdq, scan_media
-from unspread.fingerprint.decode import STANDARD, decode, decode_fast
+from unspread.fingerprint.decode import decode, decode_fast
+from unspread.fingerprint.files import STANDARD
 from unspread.model import Fingerprint
 from unspread.testing.samples import encoded, landscape
 

@@ -21,7 +21,8 @@ from benchmarks.recall import transformations
 from benchmarks.recall.pictures import pictures
 from benchmarks.report import Report
 from unspread.fingerprint import fingerprint_image, pdq, scan_media
-from unspread.fingerprint.decode import STANDARD, decode
+from unspread.fingerprint.decode import decode
+from unspread.fingerprint.files import STANDARD
 from unspread.fingerprint.video import distances
 from unspread.match import Index
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind, Part

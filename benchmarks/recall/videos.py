@@ -17,9 +17,16 @@ from benchmarks.recall.pictures import pictures
 from benchmarks.report import Report
 from unspread.fingerprint import Sampling, fingerprint_file, scan_media
 from unspread.fingerprint.pdq import ORIENTATIONS
-from unspread.fingerprint.scan import MediaScan
-from unspread.fingerprint.video import MATCH_SHARE, Score, score
-from unspread.model import MATCH_RADIUS_BITS, Fingerprint, Kind, MediaFingerprint, Part
+from unspread.fingerprint.result import MediaScan
+from unspread.fingerprint.video import Score, score
+from unspread.model import (
+    MATCH_RADIUS_BITS,
+    MATCH_SHARE,
+    Fingerprint,
+    Kind,
+    MediaFingerprint,
+    Part,
+)
 
 RATE = 24
 SECONDS = 12

@@ -14,7 +14,7 @@ from unspread.feed import segments
 from unspread.feed.records import AddRecord
 from unspread.fingerprint import fingerprint_image, scan_media
 from unspread.fingerprint.confined import Answer
-from unspread.fingerprint.decode import HEAD_BYTES, Limits, sniff
+from unspread.fingerprint.files import HEAD_BYTES, Limits, sniff
 from unspread.model import Fingerprint
 from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.note import Note, VerifierKey

@@ -37,7 +37,7 @@ class IndexLife(RuleBasedStateMachine):
         self.entries = list(zip(range(10_000, 10_000 + len(rows)), rows, strict=True))
         ids = np.array([each for each, _ in self.entries])
         self.indexes = [
-            Index(kernel, parts_of(kernel, ids, kernel.permuted(rows))) for kernel in KERNELS
+            Index(kernel, parts_of(kernel, [(ids, kernel.permuted(rows))])) for kernel in KERNELS
         ]
 
     @rule(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from unspread.fingerprint import MediaScan, Sampling, fingerprint_file, scan_media
-from unspread.fingerprint.decode import STANDARD, Format, decode
+from unspread.fingerprint.decode import decode
+from unspread.fingerprint.files import STANDARD, Format
 from unspread.fingerprint.pdq import ORIENTATIONS, dihedral, fingerprints, small_matrices
 from unspread.fingerprint.video import open_film
 from unspread.model import MIN_PDQ_QUALITY, Kind, Media, Part

@@ -4,7 +4,7 @@ import pytest
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import fingerprint_file, scan_media
-from unspread.fingerprint.decode import Format, Limits
+from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import distance_bits
 from unspread.fingerprint.trim import without_borders
 from unspread.fingerprint.video import Dense, _content, dense_fingerprints, open_film, score

@@ -26,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unspread.errors import TransportError, TrustError
-from unspread.fingerprint.decode import HEAD_BYTES, sniff
+from unspread.fingerprint.files import HEAD_BYTES, sniff
 
 MAX_UPLOAD_BYTES: Final = 200 * 1024 * 1024
 MAX_CAPTION_CHARACTERS: Final = 200

@@ -27,8 +27,8 @@ from typing import Final, Self
 import msgspec
 
 from unspread.errors import StateError, UnreadableMediaError
-from unspread.fingerprint.decode import STANDARD, Limits
-from unspread.fingerprint.scan import MediaScan, Sampling, Source
+from unspread.fingerprint.files import STANDARD, Limits
+from unspread.fingerprint.result import MediaScan, Sampling, Source
 
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 _CALLS_PER_WORKER: Final = 2000

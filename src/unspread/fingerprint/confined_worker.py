@@ -21,7 +21,7 @@ from unspread.fingerprint.confined import (
     Confinement,
     _framed,
 )
-from unspread.fingerprint.decode import STANDARD
+from unspread.fingerprint.files import STANDARD
 from unspread.fingerprint.scan import scan_media
 
 _CALL_BYTES: Final = 1 << 16

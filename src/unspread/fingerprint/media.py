@@ -4,8 +4,9 @@ from pathlib import Path
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
-from unspread.fingerprint.decode import HEAD_BYTES, STANDARD, Limits, decode, sniff
+from unspread.fingerprint.decode import decode
 from unspread.fingerprint.digest import Progress, digests, file_digests
+from unspread.fingerprint.files import HEAD_BYTES, STANDARD, Limits, sniff
 from unspread.fingerprint.video import dense_fingerprints, open_film
 from unspread.fingerprint.windows import window_fingerprints
 from unspread.model import Media, MediaFingerprint

@@ -1,86 +1,23 @@
 """One file to everything a platform looks up: turned, mirrored and trimmed, as fast as can be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from mmap import mmap
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
-from unspread.fingerprint.decode import HEAD_BYTES, STANDARD, Format, Limits, decode_fast, sniff
+from unspread.fingerprint.decode import decode_fast
 from unspread.fingerprint.digest import digests, file_digests
+from unspread.fingerprint.files import HEAD_BYTES, STANDARD, Format, Limits, sniff
+from unspread.fingerprint.result import MediaScan, Sampling, Source
 from unspread.fingerprint.trim import Rectangle, without_borders
 from unspread.fingerprint.video import open_film
 from unspread.fingerprint.windows import window_probes
-from unspread.model import Fingerprint, Kind, Media, Part
-
-Source = bytes | memoryview | mmap | Path
-"""A file's bytes, or where they are."""
+from unspread.model import Media, Part
 
 TURNS: Final = len(pdq.ORIENTATIONS)
-
-
-class Sampling(StrEnum):
-    """Which frames of a video are looked at."""
-
-    KEYFRAMES = "keyframes"
-    EVERY_SECOND = "every_second"
-
-
-@dataclass(frozen=True, slots=True)
-class MediaScan:
-    """What to look up for one file.
-
-    Probes stand in groups: all that belong to one frame follow each other, and `frame_of_probe`
-    names it; a picture is one frame. A file matches a listing when one of its probes does; two
-    videos are compared by how many of their frames match.
-    """
-
-    media: Media
-    probe_bytes: bytes
-    """32 bytes for each probe, canonical PDQ."""
-    qualities: tuple[int, ...]
-    """Of each probe, 0..100; those below 50 match anything and should not be looked up."""
-    part_of_probe: tuple[Part, ...]
-    """`whole` (also without its borders), `window`, or `frame` of a video. A window that matches
-    says that a part is shared; it is weaker than the whole, and for a person to look at."""
-    frame_of_probe: tuple[int, ...]
-    seconds_of_frame: tuple[float, ...]
-    digests: tuple[Fingerprint, ...]
-    """SHA-256 and MD5 of the file."""
-    decoder: str
-    """Which path was taken: `luma` lies at most 2 bits from the exact fingerprint, others at 0."""
-    width: int
-    height: int
-    duration_seconds: float | None = None
-    notes: tuple[str, ...] = ()
-    """Stable words: `trimmed` if borders were found, `frames_capped`."""
-
-    def __post_init__(self) -> None:
-        # Also what a confined worker answers, which may have been taken over.
-        count = len(self.qualities)
-        if not count or not (
-            len(self.probe_bytes) == 32 * count
-            and len(self.part_of_probe) == len(self.frame_of_probe) == count
-            and set(self.frame_of_probe) <= set(range(len(self.seconds_of_frame)))
-        ):
-            raise ValueError("the probes of a scan do not fit together")
-
-    @property
-    def rows(self) -> NDArray[np.uint64]:
-        """(n, 4) words: the probes as the index takes them."""
-        return np.frombuffer(self.probe_bytes, "<u8").reshape(-1, 4)
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """The first probe: the whole picture, or the first frame, as it stands."""
-        part = Part.WHOLE if self.media is Media.IMAGE else Part.FRAME
-        return Fingerprint(Kind.PDQ, self.probe_bytes[:32], part, self.qualities[0])
 
 
 def scan_media(

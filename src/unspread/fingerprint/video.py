@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
-from unspread.fingerprint.decode import Format, Limits
 from unspread.fingerprint.digest import Progress
+from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import UPRIGHT, Matrix, Orientation, Pixels
 from unspread.fingerprint.trim import Rectangle
-from unspread.model import MIN_PDQ_QUALITY, Fingerprint, Kind, Part
+from unspread.model import MATCH_SHARE, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 
 COLLAPSE_BITS: Final = 16
 """A frame this near the one kept before it (inclusive) is left out: a copy of it, itself up to
@@ -483,10 +483,6 @@ class Score:
     def is_match(self) -> bool:
         """At the default threshold; see docs/decisions for what it finds and what it mistakes."""
         return max(self.share_of_query, self.share_of_listing) >= MATCH_SHARE
-
-
-MATCH_SHARE: Final = 0.2
-"""Share of frames, of either video, from which on two videos are the same."""
 
 
 def distances(queries: list[Fingerprint], listing: list[Fingerprint]) -> NDArray[np.uint16]:

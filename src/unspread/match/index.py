@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,9 @@ from unspread.match.layout import (
 
 TAIL_ROWS: Final = 16_384
 """So many additions may wait, scanned by every query in about 2 µs, before tables are rebuilt."""
+
+BLOCK_ROWS: Final = 1 << 16
+"""Rows that are turned over at once while tables are built."""
 
 _MAX_LIMIT: Final = 2**31
 
@@ -143,11 +146,35 @@ class Index:
         """
         rows = checked_rows(rows)
         ids = checked_ids(ids, len(rows))
+        blocks = (
+            (ids[start : start + BLOCK_ROWS], rows[start : start + BLOCK_ROWS])
+            for start in range(0, len(ids), BLOCK_ROWS)
+        )
+        return cls.build_from(blocks, kernel=kernel, part_rows=part_rows)
+
+    @classmethod
+    def build_from(
+        cls,
+        blocks: Iterable[tuple[I64, U64]],
+        *,
+        kernel: KernelChoice | None = None,
+        part_rows: int = PART_ROWS,
+    ) -> "Index":
+        """As `build`, from blocks of ids and rows, of which one at a time is in memory.
+
+        Raises:
+            InputError: for another shape or dtype, or for a kernel that is not there.
+        """
         if not 1 <= part_rows <= PART_ROWS:
             raise InputError(f"part_rows is 1 to {PART_ROWS}")
         chosen = choose(kernel)
-        parts = parts_of(chosen, ids, chosen.permuted(rows), part_rows=part_rows)
-        return cls(chosen, parts, part_rows=part_rows)
+
+        def permuted() -> Iterator[tuple[I64, U64]]:
+            for ids, rows in blocks:
+                words = checked_rows(rows)
+                yield checked_ids(ids, len(words)), chosen.permuted(words)
+
+        return cls(chosen, parts_of(chosen, permuted(), part_rows=part_rows), part_rows=part_rows)
 
     @classmethod
     def open(
@@ -282,8 +309,7 @@ class Index:
                 self._is_rebuilding = True
                 self._removed_while_rebuilding = []
             try:
-                ids, permuted = _living(old)
-                parts = parts_of(self._kernel, ids, permuted, part_rows=self._part_rows)
+                parts = parts_of(self._kernel, _living(old), part_rows=self._part_rows)
                 with self._writing:
                     self._swap(old, parts)
             finally:
@@ -375,14 +401,14 @@ def _sorted_tail(tail: Part, rows: int) -> Part:
     return Part(tail.ids[order], tail.front[order], tail.back[order], tail.dead[order])
 
 
-def _living(state: _State) -> tuple[I64, U64]:
-    """Ids and permuted rows of every entry of a state that is not removed."""
-    ids, rows = [], []
+def _living(state: _State) -> Iterator[tuple[I64, U64]]:
+    """Ids and permuted rows of every entry of a state that is not removed, in blocks."""
     for part, count in [
         *((part, len(part)) for part in state.parts),
         (state.tail, state.tail_rows),
     ]:
-        alive = np.flatnonzero(part.dead[:count] == 0)
-        ids.append(part.ids[alive])
-        rows.append(np.concatenate((part.front[alive], part.back[alive]), axis=1))
-    return np.concatenate(ids), np.concatenate(rows)
+        for start in range(0, count, BLOCK_ROWS):
+            block = slice(start, min(start + BLOCK_ROWS, count))
+            alive = np.flatnonzero(part.dead[block] == 0)
+            halves = (part.front[block][alive], part.back[block][alive])
+            yield part.ids[block][alive], np.concatenate(halves, axis=1)

@@ -19,7 +19,7 @@ from unspread.fingerprint.confined import Budget, Confined
 from unspread.platform_kit import api, snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.actions.service import run as deliver_actions
-from unspread.platform_kit.bank import Bank, rows_of
+from unspread.platform_kit.bank import Bank, blocks_of
 from unspread.platform_kit.catalogue import Catalogue, SqliteCatalogue
 from unspread.platform_kit.cybertip.service import routes as cybertip_routes
 from unspread.platform_kit.enrolment import Membership, memberships
@@ -100,8 +100,9 @@ async def load_bank(kit: Kit) -> None:
     bank = await asyncio.to_thread(snapshots.load, kit.settings.data, kit.store, kit.names)
     if bank is None:
         sequence = await asyncio.to_thread(kit.store.sequence)
-        rows = await asyncio.to_thread(lambda: rows_of(kit.store.active_listings()))
-        bank = await asyncio.to_thread(Bank, kit.names, rows, sequence)
+        bank = await asyncio.to_thread(
+            lambda: Bank(kit.names, blocks_of(kit.store.active_listings()), sequence)
+        )
         bank.changes_since_save = len(bank)
     kit.bank = bank
     await kit.catch_up()

@@ -10,6 +10,7 @@ its fingerprints were. One thread at a time changes the bank; any may ask it.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ _MEDIA_SHIFT: Final = _WINDOW_SHIFT + 1
 _LEVEL_SHIFT: Final = _MEDIA_SHIFT + 1
 _LIST_SHIFT: Final = _LEVEL_SHIFT + 3
 _ID_MASK: Final = (1 << _ID_BITS) - 1
+_BLOCK_LISTINGS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,20 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of listings: pdq words and digests, each with its row id."""
+    """The rows of some listings: pdq words and digests, each with its row id."""
 
     ids: NDArray[np.int64]
     """(n,)"""
     words: NDArray[np.uint64]
     """(n, 4)"""
     digests: Mapping[Kind, Sequence[tuple[bytes, int]]]
+
+
+def blocks_of(listings: Iterable[tuple[int, Listing]]) -> Iterator[Rows]:
+    """The rows of very many (list number, listing), some thousand listings at a time."""
+    waiting = iter(listings)
+    while block := list(islice(waiting, _BLOCK_LISTINGS)):
+        yield rows_of(block)
 
 
 def rows_of(listings: Iterable[tuple[int, Listing]]) -> Rows:
@@ -73,6 +82,15 @@ def rows_of(listings: Iterable[tuple[int, Listing]]) -> Rows:
                 values.append(each.value)
     words = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4).astype(np.uint64, copy=False)
     return Rows(np.array(ids, np.int64), words, digests)
+
+
+def _columns(
+    pairs: Sequence[tuple[bytes, int]],
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Digests and row ids as `DigestTable.build` takes them."""
+    keys = np.frombuffer(b"".join(key[:KEY_BYTES] for key, _ in pairs), ">u8")
+    row_ids = np.array([row_id for _, row_id in pairs], np.int64)
+    return keys.reshape(-1, 2).astype(np.uint64), row_ids
 
 
 def _row_id(number: int, level: Level, media: Media, listing_id: ListingId) -> int:
@@ -95,9 +113,9 @@ class Bank:
     """All active listings of all lists, ready to be matched."""
 
     def __init__(
-        self, names: Mapping[int, str], rows: Rows | None = None, sequence: int = 0
+        self, names: Mapping[int, str], rows: Iterable[Rows] = (), sequence: int = 0
     ) -> None:
-        """A bank of `rows`.
+        """A bank of all `rows`, of which one block at a time is held.
 
         Args:
             names: of the lists, by number.
@@ -111,17 +129,22 @@ class Bank:
         self.changes_since_save = 0
         self.erased_since_save = False
         """Whether a listing has ended that the last snapshot may still hold."""
-        empty = Rows(np.empty(0, np.int64), np.empty((0, 4), np.uint64), {})
-        rows = rows or empty
-        self._index = Index.build(rows.ids, rows.words)
-        self._digests = {kind: DigestTable() for kind in (Kind.SHA256, Kind.MD5)}
-        for kind, pairs in rows.digests.items():
-            if pairs:
-                keys = np.frombuffer(b"".join(key[:KEY_BYTES] for key, _ in pairs), ">u8")
-                row_ids = np.array([row_id for _, row_id in pairs], np.int64)
-                self._digests[kind] = DigestTable.build(
-                    keys.reshape(-1, 2).astype(np.uint64), row_ids
-                )
+        digests: dict[Kind, list[tuple[NDArray[np.uint64], NDArray[np.int64]]]] = {
+            kind: [] for kind in (Kind.SHA256, Kind.MD5)
+        }
+
+        def perceptual() -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
+            for block in rows:
+                for kind, pairs in block.digests.items():
+                    if pairs:
+                        digests[kind].append(_columns(pairs))
+                yield block.ids, block.words
+
+        self._index = Index.build_from(perceptual())
+        self._digests = {}
+        for kind, blocks in digests.items():
+            self._digests[kind] = DigestTable.build(blocks)
+            blocks.clear()
 
     def save(self, directory: Path) -> None:
         """Write a snapshot that any number of processes may open and share."""

@@ -5,7 +5,7 @@ MD5 whole, SHA-256's first half, for which nobody can make a second file (2**128
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,11 +58,16 @@ class DigestTable:
         self._tail_keys: dict[int, list[bytes]] = {}
 
     @classmethod
-    def build(cls, keys: NDArray[np.uint64], ids: NDArray[np.int64]) -> "DigestTable":
-        """A table of keys (n, 2), big-endian words of the first 16 bytes, and ids (n,)."""
+    def build(cls, blocks: Sequence[tuple[NDArray[np.uint64], NDArray[np.int64]]]) -> "DigestTable":
+        """A table of blocks of keys (n, 2), as big-endian words, and row ids (n,)."""
         table = cls()
-        order = np.lexsort((ids, keys[:, 1], keys[:, 0]))
-        high, low = (np.ascontiguousarray(keys[order, column]) for column in (0, 1))
+        if not blocks:
+            return table
+        high = np.concatenate([keys[:, 0] for keys, _ in blocks])
+        low = np.concatenate([keys[:, 1] for keys, _ in blocks])
+        ids = np.concatenate([block_ids for _, block_ids in blocks])
+        order = np.lexsort((ids, low, high))
+        high, low = high[order], low[order]
         table._state = _State(high, low, ids[order], {}, set())
         return table
 

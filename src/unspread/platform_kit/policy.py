@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from unspread.fingerprint.video import MATCH_SHARE
-from unspread.model import Kind, Level, ListingId, Media, Part
+from unspread.model import MATCH_SHARE, Kind, Level, ListingId, Media, Part
 from unspread.platform_kit.settings import ListSettings, Response
 from unspread.platform_kit.store import ActionKind
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from unspread.errors import TransportError
-from unspread.fingerprint import MediaScan, scan_media
 from unspread.fingerprint.confined import Confined
+from unspread.fingerprint.result import MediaScan
 from unspread.model import Kind, Media, Part
 from unspread.platform_kit.bank import Probe
 
@@ -113,6 +113,8 @@ def confined_fingerprinter(
 
 def thread_fingerprinter(min_quality: int, *, windows: bool = False) -> Fingerprinter:
     """Fingerprints made in a thread of this process: for tests alone."""
+
+    from unspread.fingerprint import scan_media
 
     async def fingerprint(media: bytes | Path) -> Scanned:
         return scanned(await asyncio.to_thread(scan_media, media, windows=windows), min_quality)

@@ -80,7 +80,7 @@ def matches_one_by_one(current, probes):
 )
 def test_the_bank_returns_exactly_what_comparing_one_by_one_returns(before, changes, wanted):
     start = {(number, each.listing_id): each for number, each in before}
-    bank = Bank(NAMES, rows_of((number, each) for (number, _), each in start.items()))
+    bank = Bank(NAMES, [rows_of([(number, each)]) for (number, _), each in start.items()])
     current = dict(start)
     for number, listing in changes:
         key = (number, listing.listing_id)
@@ -114,7 +114,7 @@ def test_a_disabled_list_matches_nothing_and_loses_nothing():
             bytes(16),
         ),
     )
-    bank = Bank(NAMES, rows_of([(number, listing)]))
+    bank = Bank(NAMES, [rows_of([(number, listing)])])
     probe = [Probe(Kind.PDQ, VALUES[1])]
 
     assert bank.matches(probe, {"one": ListSettings(enabled=False)}) == ()
@@ -155,7 +155,7 @@ def test_a_listing_that_changes_list_by_list_is_kept_apart():
         ListingId(1), Media.IMAGE, Age.UNKNOWN, fingerprint, Level.CONFIRMED, State.LISTED,
         datetime(2026, 11, 23, tzinfo=UTC), bytes(16),
     )  # fmt: skip
-    bank = Bank(NAMES, rows_of([(0, listing), (5, listing)]))
+    bank = Bank(NAMES, [rows_of([(0, listing), (5, listing)])])
     bank.take([(0, replace(listing, state=State.WITHDRAWN), True)])
 
     found = bank.matches([Probe(Kind.SHA256, VALUES[1])], LISTS)

@@ -9,7 +9,6 @@ import httpx
 from unspread.errors import InputError
 from unspread.platform_kit.actions.command import CommandDelivery
 from unspread.platform_kit.actions.delivery import Deliver
-from unspread.platform_kit.actions.move import MoveDelivery, open_store
 from unspread.platform_kit.actions.queue import QueueDelivery, sqs_client
 from unspread.platform_kit.actions.settings import (
     AnyDestination,
@@ -55,6 +54,8 @@ def _deliver(destination: AnyDestination, data: Path, client: httpx.AsyncClient)
         case Command():
             return CommandDelivery(destination.argv, destination.timeout_seconds)
         case Move():
+            from unspread.platform_kit.actions.move import MoveDelivery, open_store
+
             return MoveDelivery(
                 open_store(destination.store, destination.options),
                 open_store(destination.quarantine, destination.options),

@@ -5,7 +5,6 @@ from starlette.routing import BaseRoute
 
 from unspread.platform_kit.hooks.hma import Hma
 from unspread.platform_kit.hooks.mastodon import Mastodon
-from unspread.platform_kit.hooks.tusd import Tusd
 from unspread.platform_kit.kit import Kit
 
 TIMEOUT_SECONDS = 60.0
@@ -23,6 +22,8 @@ def routes(kit: Kit) -> list[BaseRoute]:
     if settings.hma.enabled:
         found.extend(Hma(kit, client).routes())
     if settings.tusd is not None:
+        from unspread.platform_kit.hooks.tusd import Tusd
+
         found.extend(Tusd(kit, settings.tusd, client).routes())
     if settings.mastodon is not None:
         found.extend(Mastodon(kit, settings.mastodon, client).routes())

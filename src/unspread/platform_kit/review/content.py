@@ -10,7 +10,7 @@ import httpx
 
 from unspread.crypto import sha256
 from unspread.errors import StateError, UnreadableMediaError
-from unspread.fingerprint.decode import HEAD_BYTES, Format, sniff
+from unspread.fingerprint.files import HEAD_BYTES, Format, sniff
 from unspread.platform_kit.review.rules import ReviewSettings
 
 MAX_BYTES: Final = 256 * 1024 * 1024

@@ -1,0 +1,124 @@
+"""What a file is, by its first bytes, and what it may cost: all that is known before decoding.
+
+No decoder is loaded here, so that a server which decodes in confined workers loads none.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from unspread.errors import UnreadableMediaError
+
+
+class Format(StrEnum):
+    """What a file is, by its first bytes; names and media types given by others do not count."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    GIF = "gif"
+    WEBP = "webp"
+    BMP = "bmp"
+    TIFF = "tiff"
+    AVIF = "avif"
+    HEIC = "heic"
+    MP4 = "mp4"
+    """MP4, MOV, 3GP: one family."""
+    MATROSKA = "matroska"
+    """Matroska and WebM."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is read frame by frame."""
+        return self in {Format.MP4, Format.MATROSKA}
+
+    @property
+    def media_type(self) -> str:
+        """For a `Content-Type` header."""
+        if self is Format.MATROSKA:
+            return "video/webm"
+        return f"{'video' if self.is_video else 'image'}/{self}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may cost; beyond it, the file is refused."""
+
+    max_picture_bytes: int = 256 * 2**20
+    max_pixels: int = 210_000_000
+    """Of a picture: the largest phones take 200 megapixels."""
+    max_video_bytes: int = 64 * 2**30
+    max_frame_pixels: int = 8192 * 8192
+    """Of a video."""
+    max_duration_seconds: int = 12 * 3600
+    max_frames: int = 12 * 3600 * 120
+
+
+STANDARD: Final = Limits()
+
+
+HEAD_BYTES: Final = 64
+"""As much of a file as `sniff` looks at."""
+
+_MAGIC: Final = (
+    (b"\xff\xd8\xff", Format.JPEG),
+    (b"\x89PNG\r\n\x1a\n", Format.PNG),
+    (b"GIF87a", Format.GIF),
+    (b"GIF89a", Format.GIF),
+    (b"BM", Format.BMP),
+    (b"II*\0", Format.TIFF),
+    (b"MM\0*", Format.TIFF),
+    (b"\x1a\x45\xdf\xa3", Format.MATROSKA),
+)
+_AVIF_BRANDS: Final = {b"avif", b"avis"}
+_HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_MOVIE_BOXES: Final = {b"moov", b"mdat", b"wide", b"free", b"skip"}
+"""What a QuickTime film from before `ftyp` starts with."""
+
+_ELSE: Final = (
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (b"Rar!", "an archive"),
+    (b"7z\xbc\xaf", "an archive"),
+    (b"\x1f\x8b", "a compressed file"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a playlist"),
+    (b"ID3", "a sound recording"),
+    (b"8BPS", "a Photoshop document"),
+)
+
+
+def sniff(head: bytes) -> Format:
+    """What a file is, from its first `HEAD_BYTES`.
+
+    Raises:
+        UnreadableMediaError: if it is nothing that is fingerprinted.
+    """
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return Format.WEBP
+    if head[4:8] == b"ftyp":
+        brands = {head[at : at + 4] for at in (8, *range(16, len(head) - 3, 4))}
+        # Both families list mif1; the main brand decides, then the more specific one.
+        for mine in ({head[8:12]}, brands):
+            if mine & _AVIF_BRANDS:
+                return Format.AVIF
+            if mine & (_HEIC_BRANDS - {b"mif1", b"msf1"}):
+                return Format.HEIC
+        return Format.HEIC if head[8:12] in _HEIC_BRANDS else Format.MP4
+    if head[4:8] in _MOVIE_BOXES:
+        return Format.MP4
+    if not head:
+        raise UnreadableMediaError("the file is empty")
+    what = next((text for magic, text in _ELSE if head.startswith(magic)), None)
+    if what is None and head.lstrip()[:1] == b"<":
+        what = "a web page or a drawing in XML"
+    if what is None:
+        raise UnreadableMediaError(
+            "this is not a picture or a video of a kind that can be fingerprinted"
+        )
+    raise UnreadableMediaError(f"this is {what}, not a picture or a video")
