@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS := true
 export NODE_USE_SYSTEM_CA := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install web run lock format check test test-long bench fuzz browser clean
+.PHONY: help install web run lock format check test test-long bench fuzz screenshots dist browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,10 @@ fuzz: install ## ten minutes of coverage-guided fuzzing of every parser
 screenshots: GROUPS += --group dev
 screenshots: web browser ## every step of the page, in English and Arabic, for docs/person
 	$(BIN)/python -m tests.screenshots
+
+dist: web ## a wheel with the built page in it, for `pip install`
+	rm -rf dist
+	$(UV) build --quiet --wheel --out-dir dist
 
 clean: ## remove what was built; keeps data
 	rm -rf .venv .tools build dist web/node_modules src/*.egg-info src/unspread/match/*.so
