@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL.Image import Transpose
 from playwright.sync_api import Browser, Page, expect
 
 from tests.journeys.conftest import free_port, unspread, until
@@ -85,7 +86,7 @@ class Forum:
         return any((each["action"], each["reference"]) == (action, reference) for each in self.told)
 
 
-PROTECTED = landscape(815, 640, 480)
+PROTECTED, KEPT, REPORTED = (landscape(seed, 640, 480) for seed in (815, 820, 821))
 COPY = encoded(PROTECTED.resize((400, 300)), "JPEG", quality=80)
 
 
@@ -132,9 +133,12 @@ def forum(tmp_path_factory) -> Iterator[Forum]:
         (data / "keys").mkdir()
         (data / "keys" / "mastodon.token").write_text("a-token")
         (data / "keys" / "mastodon.secret").write_text("a-secret")
-        picture = data / "protected.png"
-        picture.write_bytes(encoded(PROTECTED, "PNG"))
-        unspread("platform", "bank", "add", "--data", str(data), "--list", "own", str(picture))
+        pictures = []
+        for picture in (PROTECTED, KEPT, REPORTED):
+            pictures.append(data / f"{len(pictures)}.png")
+            pictures[-1].write_bytes(encoded(picture, "PNG"))
+        listed = ["--data", str(data), "--list", "own", *map(str, pictures)]
+        unspread("platform", "bank", "add", *listed)
         with running_kit(running, port):
             yield running
         hook.shutdown()
@@ -218,20 +222,44 @@ def test_a_held_upload_is_looked_at_only_on_purpose_and_removed(forum: Forum, st
     expect(staff.get_by_text("1 of 100 views")).to_be_visible()
 
 
-def test_the_same_content_is_decided_again_without_anyone_looking(forum: Forum, staff: Page):
-    content = encoded(PROTECTED.resize((500, 375)), "JPEG", quality=85)
-    forum.upload(content, "post-2")
-    staff.goto(f"{forum.url}/review")
-    staff.locator("body").press("r")
+def test_copies_that_were_changed_are_decided_alike_without_anyone_looking(
+    forum: Forum, staff: Page
+):
+    smaller = encoded(PROTECTED.resize((500, 375)), "WEBP", quality=60)
+    assert forum.upload(smaller, "post-2") == 409
     until(lambda: forum.was_told("remove", "post-2"))
-    forum.upload(content, "post-2-again")
-    until(lambda: forum.was_told("remove", "post-2-again"))
+    mirrored = encoded(PROTECTED.transpose(Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=75)
+    assert forum.upload(mirrored, "post-2-mirrored") == 409
+    until(lambda: forum.was_told("remove", "post-2-mirrored"))
     staff.goto(f"{forum.url}/review")
     expect(staff.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(staff.get_by_text("1 of 100 views")).to_be_visible()
+
+
+def test_a_decision_for_several_is_taken_back_looked_at_again_and_made_anew(
+    forum: Forum, staff: Page
+):
+    staff.goto(f"{forum.url}/review/decided")
+    expect(staff.get_by_role("row", name="post-2-mirrored")).to_contain_text("near copy")
+    staff.goto(f"{forum.url}/review")
+    staff.locator("body").press("u")
+    expect(staff.get_by_role("heading", name="One waits")).to_be_visible()
+    until(lambda: forum.was_told("hold", "post-2-mirrored"))
+    staff.keyboard.down(" ")
+    expect(staff.locator("#stage img")).to_have_css("filter", "grayscale(1)")
+    staff.keyboard.up(" ")
+    staff.get_by_text("2 near copies will be decided with it").click()
+    apart = staff.get_by_role("row", name="post-2-mirrored")
+    apart.get_by_role("button", name="Decide it by itself").click()
+    expect(staff.get_by_role("heading", name="One of 2 that wait")).to_be_visible()
+    for _ in range(2):
+        staff.locator("body").press("r")
+    expect(staff.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    until(lambda: forum.told[-1]["action"] == "remove")
 
 
 def test_what_is_kept_is_released_with_a_reason(forum: Forum, staff: Page):
-    other = encoded(PROTECTED.resize((200, 150)), "PNG")
+    other = encoded(KEPT.resize((200, 150)), "PNG")
     forum.upload(other, "post-3")
     staff.goto(f"{forum.url}/review")
     staff.locator("body").press("2")
@@ -241,7 +269,7 @@ def test_what_is_kept_is_released_with_a_reason(forum: Forum, staff: Page):
 
 
 def test_a_report_cannot_be_filed_by_who_has_not_looked(forum: Forum, staff: Page):
-    forum.upload(encoded(PROTECTED.resize((300, 225)), "PNG"), "post-4")
+    forum.upload(encoded(REPORTED.resize((300, 225)), "PNG"), "post-4")
     staff.goto(f"{forum.url}/review")
     staff.get_by_role("button", name="Report it to NCMEC").click()
     expect(staff.get_by_text("A match alone is never reported")).to_be_visible()

@@ -546,7 +546,7 @@ class Store:
         rule: str,
         origin: Origin,
         at: datetime,
-    ) -> None:
+    ) -> str:
         name = connection.execute("SELECT name FROM lists WHERE number = ?", (number,)).fetchone()
         turn = _advance(connection, "actions", 1)
         action_id = sha256(
@@ -576,6 +576,7 @@ class Store:
             ),
         )
         self._has_new_actions = True
+        return action_id
 
     def queue_for_notice(
         self,
@@ -779,10 +780,24 @@ class Store:
             (limit, after),
         )
 
-    def record_review(
-        self, action_id: str, verdict: Verdict, reason: Reason | None, by: str, at: datetime
-    ) -> None:
-        """Close a hold as a person decided: remove or release, and tell the list.
+    def record_review(  # noqa: PLR0917 - the columns of one row
+        self,
+        connection: sqlite3.Connection,
+        action_id: str,
+        verdict: Verdict,
+        reason: Reason | None,
+        by: str,
+        at: datetime,
+        *,
+        how: str = "",
+    ) -> str:
+        """Close a hold as a person decided, inside `write`: remove or release, and tell the list.
+
+        Args:
+            how: for the audit trail, when it follows from a decision on other content.
+
+        Returns:
+            The id of the action that follows.
 
         Raises:
             UnknownActionError: if it is not an open hold.
@@ -790,41 +805,84 @@ class Store:
         """
         if (verdict is Verdict.REMOVE) != (reason is None):
             raise InputError("keep and dispute need a reason; remove has none")
+        row = _action_row(connection, action_id)
+        if row["action"] != ActionKind.HOLD or row["closed_at"] is not None:
+            raise UnknownActionError("this is not held, or it has been decided")
+        listing = _listing(connection, row["list"], row["listing_id"])
+        if listing is None:
+            raise UnknownActionError("the listing is gone")
+        connection.execute(
+            "UPDATE actions SET closed_at = ?, state = 'delivered' WHERE action_id = ?",
+            (time_text(at), action_id),
+        )
+        finding = Finding(row["reference"], Kind(row["kind"]), row["distance_bits"])
+        action = ActionKind.REMOVE if verdict is Verdict.REMOVE else ActionKind.RELEASE
+        follows = self._queue(
+            connection,
+            row["list"],
+            listing,
+            finding,
+            action,
+            rule=f"review: {verdict}",
+            origin=Origin(row["origin"]),
+            at=at,
+        )
+        # Kept content stays a finding, so that the next search does not hold it again.
+        connection.execute(
+            "INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?)",
+            (row["list"], row["listing_id"], row["reference"], ActionKind.REMOVE),
+        )
+        if reason is not None:
+            kind = FeedbackKind.KEPT if verdict is Verdict.KEEP else FeedbackKind.DISPUTED
+            self._say(connection, row["list"], listing.listing_id, kind, at, 1, reason)
+        _audit(connection, at, by, f"review {verdict}{how}", action_id)
+        return follows
 
-        def work(connection: sqlite3.Connection) -> None:
-            row = _action_row(connection, action_id)
-            if row["action"] != ActionKind.HOLD or row["closed_at"] is not None:
-                raise UnknownActionError("this is not held, or it has been decided")
-            listing = _listing(connection, row["list"], row["listing_id"])
-            if listing is None:
-                raise UnknownActionError("the listing is gone")
-            connection.execute(
-                "UPDATE actions SET closed_at = ?, state = 'delivered' WHERE action_id = ?",
-                (time_text(at), action_id),
-            )
-            finding = Finding(row["reference"], Kind(row["kind"]), row["distance_bits"])
-            action = ActionKind.REMOVE if verdict is Verdict.REMOVE else ActionKind.RELEASE
-            self._queue(
-                connection,
-                row["list"],
-                listing,
-                finding,
-                action,
-                rule=f"review: {verdict}",
-                origin=Origin(row["origin"]),
-                at=at,
-            )
-            # Kept content stays a finding, so that the next search does not hold it again.
-            connection.execute(
-                "INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?)",
-                (row["list"], row["listing_id"], row["reference"], ActionKind.REMOVE),
-            )
-            if reason is not None:
-                kind = FeedbackKind.KEPT if verdict is Verdict.KEEP else FeedbackKind.DISPUTED
-                self._say(connection, row["list"], listing.listing_id, kind, at, 1, reason)
-            _audit(connection, at, by, f"review {verdict}", action_id)
+    def take_review_back(
+        self, connection: sqlite3.Connection, action_id: str, follows: str, by: str, at: datetime
+    ) -> str | None:
+        """Undo `record_review`, inside `write`: the content is held again until somebody decides.
 
-        self.write(work)
+        What the list has been told stays told; the next decision tells it anew.
+
+        Args:
+            action_id: the hold that was closed.
+            follows: the action that followed.
+
+        Returns:
+            The id of the new hold; None if its listing is withdrawn, and nothing holds it.
+        """
+        row, followed = _action_row(connection, action_id), _action_row(connection, follows)
+        is_untold = followed["state"] in {"pending", "dead"} and followed["attempts"] == 0
+        if is_untold:
+            connection.execute(
+                "UPDATE actions SET state = 'cancelled', closed_at = ? WHERE action_id = ?",
+                (time_text(at), follows),
+            )
+        connection.execute(
+            "DELETE FROM feedback WHERE list = ? AND listing_id = ? AND at = ?"
+            " AND sent_at IS NULL AND kind IN ('kept', 'disputed')",
+            (row["list"], row["listing_id"], followed["decided_at"]),
+        )
+        _audit(connection, at, by, "review taken back", action_id)
+        listing = _listing(connection, row["list"], row["listing_id"])
+        if listing is None:
+            return None
+        is_removed = followed["action"] == ActionKind.REMOVE and not is_untold
+        if not listing.is_active and not is_removed:
+            return None
+        made = self._queue(
+            connection,
+            row["list"],
+            listing,
+            Finding(row["reference"], Kind(row["kind"]), row["distance_bits"]),
+            ActionKind.HOLD if listing.is_active else ActionKind.RELEASE,
+            rule="review: taken back",
+            # Whoever uploaded it was told of the first hold; of this one the platform is told.
+            origin=Origin.CATALOGUE,
+            at=at,
+        )
+        return made if listing.is_active else None
 
     def _actions(self, condition: str, values: tuple[object, ...]) -> tuple[Action, ...]:
         rows = self.read(

@@ -5,9 +5,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from unspread.model import Age, Fingerprint, Kind, Level, Listing, ListingId, Media, State
+from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.store import Action, ActionKind, Finding, Origin, Store
 
 START = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
+
+
+def nothing_known(reference: str) -> tuple[Probe, ...]:
+    """The fingerprints of content that no catalogue has seen."""
+    return ()
 
 
 class Outbox:
@@ -24,7 +30,9 @@ class Outbox:
     def pass_time(self, **spans: float) -> None:
         self.now += timedelta(**spans)
 
-    def find(self, reference: str, *, listing_id: int = 17, hold: bool = False) -> Action:
+    def find(
+        self, reference: str, *, listing_id: int = 17, hold: bool = False, bits: int = 8
+    ) -> Action:
         """Queue a `remove` (or a `hold`) for content that matches a listing."""
         listing = Listing(
             ListingId(listing_id),
@@ -40,7 +48,7 @@ class Outbox:
         self.store.record_findings(
             self._list,
             listing,
-            [Finding(reference, Kind.PDQ, 8)],
+            [Finding(reference, Kind.PDQ, bits)],
             ActionKind.HOLD if hold else ActionKind.REMOVE,
             rule="unspread: confirmed -> refuse, 8 of 31 bits",
             origin=Origin.CATALOGUE,

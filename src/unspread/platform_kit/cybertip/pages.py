@@ -76,10 +76,10 @@ class CyberTipPages:
             task=task,
             message=message,
             age=listing.age.value if listing is not None else "not known",
-            looked=self._records.has_looked(task.key, who.reviewer),
+            looked=self._records.has_looked(task.shown.key, who.reviewer),
             environment="production" if self._settings.production else "test",
             can_file=self._filings is not None,
-            filings=self._filings.of(task.key) if self._filings is not None else [],
+            filings=self._filings.of(task.shown.key) if self._filings is not None else [],
             incidents=[each.value for each in IncidentType],
             annotations=[each.value for each in Annotation],
             classifications=[each.value for each in Classification],
@@ -105,14 +105,14 @@ class CyberTipPages:
     def _file(self, who: Reviewer, task: Task, report: Report, form: Form) -> None:
         if self._filings is None:
             raise InputError("there are no credentials of NCMEC's here")
-        looked = self._records.has_looked(task.key, who.reviewer)
+        looked = self._records.has_looked(task.shown.key, who.reviewer)
         mine = Vote(who.reviewer, Verdict.REMOVE, None, looked)
         others = [each for each in self._records.votes(task.key) if each.reviewer != who.reviewer]
         decided = settled([*others, mine], self._people)
         removed = decided is not None and decided.verdict is Verdict.REMOVE
         chosen = form.get("classification", "")
         self._filings.file(
-            task.key,
+            task.shown.key,
             Basis(who.name, looked, removed),
             report,
             self._content.read(task.first.reference),

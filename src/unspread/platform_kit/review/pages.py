@@ -35,6 +35,12 @@ REASONS: Final = (
     (Reason.OTHER, "Another reason"),
 )
 
+VERDICTS: Final = {
+    Verdict.REMOVE: "removed",
+    Verdict.KEEP: "kept",
+    Verdict.DISPUTE: "kept, and disputed",
+}
+
 LONGEST_VIEW_SECONDS: Final = 600.0
 """Longer ones are a lost key-up event, not a look."""
 
@@ -71,6 +77,9 @@ class ReviewPages:
             Route("/review/decide", staff(self._decide), methods=["POST"]),
             Route("/review/content", staff(self._reveal), methods=["POST"]),
             Route("/review/seen", staff(self._seen), methods=["POST"]),
+            Route("/review/apart", staff(self._apart), methods=["POST"]),
+            Route("/review/decided", staff(self._decided)),
+            Route("/review/take-back", staff(self._take_back), methods=["POST"]),
             Route("/review/people", staff(self._people, lead=True)),
             Route("/review/people/invite", staff(self._invite, lead=True), methods=["POST"]),
             Route("/review/people/close", staff(self._close, lead=True), methods=["POST"]),
@@ -103,6 +112,10 @@ class ReviewPages:
             settings=self._settings,
             message=message,
             reports=self._reports,
+            last=next(
+                (each for each in self._records.decisions() if who.reviewer in each.reviewers), None
+            ),
+            verdicts=VERDICTS,
         )
 
     def _open_next(self, who: Reviewer, waiting: list[Task], now: datetime) -> Task | None:
@@ -154,7 +167,7 @@ class ReviewPages:
         content = self._content.read(task.first.reference)
         kind = media_type(content)
         # Counted before it is sent: a view that is not counted must not happen.
-        self._records.record_view(who.reviewer, task.key, now)
+        self._records.record_view(who.reviewer, task.shown.key, now)
         self._store.audit(who.name, "looked", task.first.action_id, now)
         headers = HEADERS | {"content-security-policy": "default-src 'none'; sandbox"}
         return Response(content, media_type=kind, headers=headers)
@@ -170,6 +183,35 @@ class ReviewPages:
             who.reviewer, ContentKey(form.get("key", "")), min(seconds, LONGEST_VIEW_SECONDS)
         )
         return Response(status_code=204, headers=HEADERS)
+
+    def _apart(self, who: Reviewer, form: Form) -> Response:
+        task = self._task(form)
+        if task is None:
+            return self._page(who, "That one is decided already, or its listing was withdrawn.")
+        self._records.set_apart(task, ContentKey(form.get("copy", "")), who.name, self._clock())
+        return to("/review")
+
+    # What was decided
+
+    def _decided(self, who: Reviewer, form: Form) -> Response:
+        return self._desk.pages.page(
+            "decided.html",
+            who=who,
+            decisions=self._records.decisions(),
+            verdicts=VERDICTS,
+            reasons={reason: text for reason, text in REASONS},
+            lead=who.role is Role.LEAD,
+        )
+
+    def _take_back(self, who: Reviewer, form: Form) -> Response:
+        only = form.get("copy")
+        self._records.take_back(
+            ContentKey(form.get("key", "")),
+            ContentKey(only) if only else None,
+            who,
+            self._clock(),
+        )
+        return to("/review")
 
     # People
 

@@ -11,7 +11,7 @@ from typing import NewType
 
 import msgspec
 
-from unspread.model import Reason
+from unspread.model import MATCH_RADIUS_BITS, Reason
 from unspread.platform_kit.store import Action, Verdict
 
 ReviewerId = NewType("ReviewerId", int)
@@ -29,6 +29,12 @@ class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     choose yours with the people who do the work."""
     minutes_per_day: float = 30.0
     """How long one reviewer may have content revealed in a day."""
+    copies_radius_bits: int = MATCH_RADIUS_BITS
+    """How near content is to what somebody looks at to be decided with it, in bits of PDQ,
+    inclusive; 0: equal pictures alone."""
+    undo_minutes: float = 60.0
+    """How long the content of a held upload is kept after its decision, to be looked at again if
+    the decision is taken back. 0: it is deleted at once."""
     origin: str = ""
     """Where the pages are reached, `https://review.example.org`; sign-in is bound to it. Empty:
     `http://localhost:PORT`."""
@@ -43,6 +49,10 @@ class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError("review.people is 1 or 2")
         if self.views_per_day < 1 or self.minutes_per_day <= 0:
             raise ValueError("in [review], a reviewer's limits are above nothing")
+        if not 0 <= self.copies_radius_bits <= 64:
+            raise ValueError("review.copies_radius_bits is 0 to 64")
+        if self.undo_minutes < 0:
+            raise ValueError("review.undo_minutes is not negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +79,84 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """One hold of one content, and how near that content is to what stands for its group."""
+
+    action: Action
+    key: ContentKey
+    bits: int = 0
+    """From the group's first content; 0 for that itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """One content that waits for a decision, with everything that holds it."""
+    """Content that waits for one decision, with everything that holds it or a near copy of it."""
 
     key: ContentKey
-    holds: tuple[Action, ...]
+    """Of the group's first content."""
+    held: tuple[Held, ...]
     """Oldest first; several when it is posted or listed more than once."""
+
+    @property
+    def shown(self) -> Held:
+        """What a reviewer is shown of it."""
+        return self.held[0]
 
     @property
     def first(self) -> Action:
         """The oldest hold."""
-        return self.holds[0]
+        return self.shown.action
+
+    @property
+    def holds(self) -> tuple[Action, ...]:
+        """Every hold."""
+        return tuple(each.action for each in self.held)
+
+    @property
+    def copies(self) -> dict[ContentKey, Held]:
+        """Contents besides the one that is shown, each once."""
+        found: dict[ContentKey, Held] = {}
+        for each in self.held:
+            if each.key != self.shown.key:
+                found.setdefault(each.key, each)
+        return found
+
+
+def carries(verdict: Verdict, bits: int, to_listing_bits: int) -> bool:
+    """Whether a decision on one content also decides a near copy of it.
+
+    `remove` does: a person saw in it what the listing means. `keep` and `dispute` do only for what
+    is at least as near to the content that was looked at as to the listing: else somebody could
+    have a harmless look-alike kept first, and the protected picture after it.
+
+    Args:
+        verdict: on the content that was looked at.
+        bits: of the copy, from that content.
+        to_listing_bits: of the copy, from the nearest listing that holds it.
+    """
+    return verdict is Verdict.REMOVE or bits <= to_listing_bits
+
+
+def carried(task: Task, verdict: Verdict, *, earlier: bool = False) -> tuple[Held, ...]:
+    """The holds that a verdict decides; the others wait for one of their own.
+
+    Args:
+        task: what it is about.
+        verdict: on what the task shows, or on its group's first content if `earlier`.
+        earlier: whether it was reached before any of this was held.
+    """
+    nearest: dict[ContentKey, int] = {}
+    for each in task.held:
+        bits = each.action.distance_bits or 0
+        nearest[each.key] = min(bits, nearest.get(each.key, bits))
+    # If the first content is gone, what is shown in its place is itself some bits away from it.
+    further = 0 if earlier else task.shown.bits
+    return tuple(
+        each
+        for each in task.held
+        if (each.key == task.shown.key and not earlier)
+        or carries(verdict, each.bits + further, nearest[each.key])
+    )
 
 
 def settled(votes: Sequence[Vote], people: int) -> Vote | None:
@@ -98,12 +175,16 @@ def settled(votes: Sequence[Vote], people: int) -> Vote | None:
     return None
 
 
-def tasks(held: Sequence[tuple[ContentKey, Action]]) -> list[Task]:
-    """One task for each content, in the order in which they came."""
-    grouped: dict[ContentKey, list[Action]] = {}
-    for key, action in held:
-        grouped.setdefault(key, []).append(action)
-    return [Task(key, tuple(holds)) for key, holds in grouped.items()]
+def tasks(held: Sequence[tuple[ContentKey, Held]]) -> list[Task]:
+    """One task for each group, in the order in which they came.
+
+    Args:
+        held: every hold, with the key of its group's first content.
+    """
+    grouped: dict[ContentKey, list[Held]] = {}
+    for key, each in held:
+        grouped.setdefault(key, []).append(each)
+    return [Task(key, tuple(members)) for key, members in grouped.items()]
 
 
 def next_task(

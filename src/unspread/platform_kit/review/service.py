@@ -1,13 +1,13 @@
 """Puts review together from the kit: its pages, and what settles by itself."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
-from unspread.model import Kind
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.pages import Pages
 from unspread.platform_kit.review.content import HeldContent, content_for
@@ -30,12 +30,13 @@ def origin_of(kit: Kit) -> str:
 
 def records_of(kit: Kit) -> Records:
     """Review's part of the kit's store."""
-
-    def digest(reference: str) -> bytes | None:
-        probes = kit.catalogue.probes_of(reference)
-        return next((each.value for each in probes if each.kind is Kind.SHA256), None)
-
-    return Records(kit.store, digest, kit.settings.review.people)
+    settings = kit.settings.review
+    return Records(
+        kit.store,
+        kit.catalogue.probes_of,
+        settings.people,
+        copies_radius_bits=settings.copies_radius_bits,
+    )
 
 
 def desk_of(kit: Kit, *directories: Path) -> Desk:
@@ -91,7 +92,11 @@ async def run(kit: Kit, stop: asyncio.Event) -> None:
         waiting = records.waiting(kit.clock())
         kit.metrics.reviews_waiting.set(len(waiting))
         kit.metrics.actions_dead.set(len(kit.store.dead_actions()))
-        held.forget_others(stored, {hold.reference for task in waiting for hold in task.holds})
+        kept = {hold.reference for task in waiting for hold in task.holds}
+        undo = timedelta(minutes=kit.settings.review.undo_minutes)
+        if undo:
+            kept |= records.decided_since(kit.clock() - undo)
+        held.forget_others(stored, kept)
 
     kit.store.on_actions(wake)
     stopped = asyncio.create_task(stop.wait())

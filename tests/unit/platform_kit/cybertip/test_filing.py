@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.unit.platform_kit.cybertip.test_report import BARE
-from tests.unit.platform_kit.outbox import Outbox
+from tests.unit.platform_kit.outbox import Outbox, nothing_known
 from tests.unit.platform_kit.review.authenticator import Authenticator
 from unspread.errors import InputError, TransportError, UnspreadError
 from unspread.platform_kit.cybertip.client import (
@@ -216,7 +216,7 @@ def lead(outbox: Outbox, filings: Filings, tmp_path: Path) -> Callable[..., Test
         held.keep("https://forum.example/post/1", CONTENT)
         sign_in = SignIn(outbox.store, ORIGIN, outbox.clock)
         pages = CyberTipPages(
-            Records(outbox.store, lambda _: None, people),
+            Records(outbox.store, nothing_known, people),
             Desk(sign_in, Pages(TEMPLATES, HERE / "templates"), ORIGIN),
             held,
             settings=CyberTipSettings(first_name="Ann", last_name="Ex", email="a@b.example"),
@@ -235,7 +235,7 @@ def lead(outbox: Outbox, filings: Filings, tmp_path: Path) -> Callable[..., Test
 
 
 def form(outbox: Outbox, do: str) -> dict[str, str]:
-    (task,) = Records(outbox.store, lambda _: None, 1).waiting(outbox.now)
+    (task,) = Records(outbox.store, nothing_known, 1).waiting(outbox.now)
     return {
         "key": task.key,
         "do": do,
@@ -247,7 +247,7 @@ def form(outbox: Outbox, do: str) -> dict[str, str]:
 
 
 def look(outbox: Outbox) -> None:
-    records = Records(outbox.store, lambda _: None, 1)
+    records = Records(outbox.store, nothing_known, 1)
     (task,) = records.waiting(outbox.now)
     (someone,) = SignIn(outbox.store, ORIGIN, outbox.clock).reviewers()
     records.record_view(someone.reviewer, task.key, outbox.now)

@@ -8,6 +8,8 @@ from starlette.testclient import TestClient
 
 from tests.unit.platform_kit.outbox import Outbox
 from tests.unit.platform_kit.review.authenticator import Authenticator
+from unspread.model import Kind
+from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.pages import Pages
 from unspread.platform_kit.review import service
 from unspread.platform_kit.review.content import HeldContent
@@ -25,13 +27,14 @@ class Site:
     """The pages of one kit, and people in front of browsers."""
 
     def __init__(self, outbox: Outbox, data: Path, settings: ReviewSettings) -> None:
+        self.known: dict[str, tuple[Probe, ...]] = {}
         self.outbox = outbox
         self.held = HeldContent(data / "held")
         self.sign_in = SignIn(outbox.store, ORIGIN, outbox.clock)
         desk = Desk(self.sign_in, Pages(service.HERE / "templates"), ORIGIN)
         pages = ReviewPages(
             outbox.store,
-            Records(outbox.store, lambda _: None, settings.people),
+            Records(outbox.store, lambda at: self.known.get(at, ()), settings.people),
             desk,
             content=self.held,
             settings=settings,
@@ -76,6 +79,9 @@ def key_in(page: str) -> str:
         ("POST", "/review/decide"),
         ("POST", "/review/content"),
         ("POST", "/review/seen"),
+        ("POST", "/review/apart"),
+        ("GET", "/review/decided"),
+        ("POST", "/review/take-back"),
         ("POST", "/review/people/invite"),
         ("POST", "/review/people/close"),
     ],
@@ -227,3 +233,78 @@ def test_a_malformed_passkey_is_refused_with_a_text(site: Site, body: bytes) -> 
 def test_a_name_with_markup_is_text(site: Site) -> None:
     browser = site.person("<b>Ann</b>")
     assert "<b>Ann" not in browser.get("/review/people").text
+
+
+def hold_near_copies(site: Site) -> None:
+    site.known = {"post/1": (Probe(Kind.PDQ, bytes(32)),), "post/2": (Probe(Kind.PDQ, ONE_BIT),)}
+    site.hold("post/1")
+    site.hold("post/2")
+
+
+ONE_BIT = b"\1" + bytes(31)
+
+
+def copy_in(page: str) -> str:
+    return page.split('name="copy" value="')[1].split('"', maxsplit=1)[0]
+
+
+def test_near_copies_are_named_counted_and_decided_together(site: Site) -> None:
+    hold_near_copies(site)
+    browser = site.person()
+    page = browser.get("/review").text
+    assert "One waits" in page
+    assert "1 near copy will be decided with it" in page
+    assert "<td>post/2</td><td>1</td><td>8</td>" in page
+    browser.post("/review/content", json={"key": key_in(page)})
+    browser.post("/review/decide", data={"key": key_in(page), "verdict": "remove"})
+    assert "1 of 2 views" in browser.get("/review").text
+    removed = [each.reference for each in site.outbox.due() if each.action == "remove"]
+    assert removed == ["post/1", "post/2"]
+
+
+def test_a_near_copy_is_decided_by_itself_if_somebody_wants_that(site: Site) -> None:
+    hold_near_copies(site)
+    browser = site.person()
+    page = browser.get("/review").text
+    fields = {"key": key_in(page), "copy": copy_in(page)}
+    assert browser.post("/review/apart", data=fields).status_code == 303
+    assert browser.post("/review/apart", data=fields).status_code == 409
+    page = browser.get("/review").text
+    assert "One of 2 that wait" in page
+    assert "near copy" not in page
+
+
+def test_a_decision_is_taken_back_from_the_queue(site: Site) -> None:
+    hold_near_copies(site)
+    browser = site.person("Ann", Role.REVIEWER)
+    key = key_in(browser.get("/review").text)
+    decision = {"key": key, "verdict": "keep", "reason": "not_intimate"}
+    browser.post("/review/decide", data=decision)
+    page = browser.get("/review").text
+    assert "Nothing waits for you" in page
+    assert "kept, 2 together" in page
+    assert browser.post("/review/take-back", data={"key": key}).status_code == 303
+    page = browser.get("/review").text
+    assert key_in(page) == key
+    assert "You last decided" not in page
+    assert browser.post("/review/take-back", data={"key": key}).status_code == 409
+
+
+def test_what_was_decided_is_shown_with_its_copies_and_one_of_them_is_taken_back(
+    site: Site,
+) -> None:
+    hold_near_copies(site)
+    ann, bob = site.person("Ann"), site.person("Bob", Role.REVIEWER)
+    assert "Nothing has been decided yet" in ann.get("/review/decided").text
+    key = key_in(ann.get("/review").text)
+    ann.post("/review/decide", data={"key": key, "verdict": "remove"})
+    page = ann.get("/review/decided").text
+    assert "removed, by Ann" in page
+    assert "Nobody looked" in page
+    assert "near copy, 1 bits" in page
+    assert "take-back" not in bob.get("/review/decided").text
+    fields = {"key": key, "copy": copy_in(page)}
+    assert bob.post("/review/take-back", data=fields).status_code == 409
+    assert ann.post("/review/take-back", data=fields).status_code == 303
+    assert "post/2" in ann.get("/review").text
+    assert "post/2" not in ann.get("/review/decided").text

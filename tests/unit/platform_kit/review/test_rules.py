@@ -1,5 +1,6 @@
 """Which content is next, when a decision stands, and when a reviewer has seen enough."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -11,10 +12,13 @@ from unspread.model import Kind, Level, ListingId, Reason
 from unspread.platform_kit.review.rules import (
     ContentKey,
     Exposure,
+    Held,
     ReviewerId,
     ReviewSettings,
     Task,
     Vote,
+    carried,
+    carries,
     next_task,
     settled,
     tasks,
@@ -44,7 +48,12 @@ def vote(
     return Vote(ReviewerId(reviewer), verdict, reason, looked)
 
 
-A, B, C = (Task(ContentKey(name), (hold(name),)) for name in "abc")
+def held(key: str, bits: int = 0, to_listing_bits: int = 8) -> Held:
+    action = replace(hold(key), distance_bits=to_listing_bits)
+    return Held(action, ContentKey(key), bits)
+
+
+A, B, C = (Task(ContentKey(name), (held(name),)) for name in "abc")
 REMOVE = vote(1, Verdict.REMOVE)
 KEEP = vote(2, Verdict.KEEP, Reason.NOT_INTIMATE)
 
@@ -79,13 +88,46 @@ def test_a_decision_stands_exactly_when_enough_people_share_it(
 
 
 def test_everything_that_holds_one_content_is_one_task() -> None:
-    first, second, third = hold("1"), hold("2"), hold("3")
+    first, second, third = held("1"), held("2"), held("3", 5)
     made = tasks([(A.key, first), (B.key, second), (A.key, third)])
-    assert [(task.key, task.holds) for task in made] == [
+    assert [(task.key, task.held) for task in made] == [
         (A.key, (first, third)),
         (B.key, (second,)),
     ]
-    assert made[0].first is first
+    assert made[0].shown is first
+    assert made[0].copies == {third.key: third}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "bits", "to_listing_bits", "does"),
+    [
+        pytest.param(Verdict.REMOVE, 31, 0, True, id="removed, however near to the listing"),
+        pytest.param(Verdict.KEEP, 7, 8, True, id="kept, nearer to what was looked at"),
+        pytest.param(Verdict.KEEP, 8, 8, True, id="kept, as near to both"),
+        pytest.param(Verdict.KEEP, 9, 8, False, id="kept, nearer to the listing"),
+        pytest.param(Verdict.DISPUTE, 9, 8, False, id="disputed, nearer to the listing"),
+        pytest.param(Verdict.KEEP, 0, 0, True, id="the same, listed to the bit"),
+    ],
+)
+def test_a_decision_carries_to_a_near_copy_unless_it_may_be_what_is_listed(
+    verdict: Verdict, bits: int, to_listing_bits: int, does: bool
+) -> None:
+    assert carries(verdict, bits, to_listing_bits) is does
+    first, copy = held("first"), held("copy", bits, to_listing_bits)
+    task = Task(first.key, (first, copy))
+    assert carried(task, verdict) == ((first, copy) if does else (first,))
+
+
+def test_the_nearest_listing_of_a_copy_counts() -> None:
+    first, far, near = held("first"), held("copy", 9, 20), held("copy", 9, 2)
+    assert carried(Task(first.key, (first, far, near)), Verdict.KEEP) == (first,)
+
+
+def test_what_is_shown_in_the_place_of_the_first_content_is_decided_and_measured_from() -> None:
+    shown, other = held("shown", 6, 5), held("other", 4, 9)
+    task = Task(ContentKey("gone"), (shown, other))
+    assert carried(task, Verdict.KEEP) == (shown,)
+    assert carried(task, Verdict.KEEP, earlier=True) == (other,)
 
 
 def test_the_oldest_comes_first_and_nothing_is_shown_twice() -> None:
@@ -121,7 +163,15 @@ def test_a_day_has_a_limit_in_views_and_in_time(exposure: Exposure, may: bool) -
 
 
 @pytest.mark.parametrize(
-    "changes", [{"people": 0}, {"people": 3}, {"views_per_day": 0}, {"minutes_per_day": 0.0}]
+    "changes",
+    [
+        {"people": 0},
+        {"people": 3},
+        {"views_per_day": 0},
+        {"minutes_per_day": 0.0},
+        {"copies_radius_bits": 65},
+        {"undo_minutes": -1.0},
+    ],
 )
 def test_settings_that_protect_nobody_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="review"):

@@ -1,10 +1,11 @@
 // @ts-check
 // Shows content only while it is asked for. Nothing is fetched before that.
 
+import { isForUs } from "./keys.js";
+
 const stage = /** @type {HTMLElement} */ (document.getElementById("stage"));
 const hint = /** @type {HTMLElement} */ (document.getElementById("hint"));
 const colour = /** @type {HTMLInputElement} */ (document.getElementById("colour"));
-const decision = /** @type {HTMLFormElement} */ (document.getElementById("decision"));
 const reason = /** @type {HTMLSelectElement} */ (document.getElementById("reason"));
 const mayLook = stage.dataset.mayLook === "yes";
 
@@ -68,7 +69,7 @@ function hide() {
   stage.querySelector("video")?.pause();
   const seconds = (performance.now() - since) / 1000;
   navigator.sendBeacon("/review/seen", new Blob(
-    [JSON.stringify({ key: stage.dataset.key, seconds })], { type: "application/json" }));
+    [JSON.stringify({ key: stage.dataset.shown, seconds })], { type: "application/json" }));
 }
 
 stage.addEventListener("pointerdown", reveal);
@@ -79,11 +80,10 @@ document.addEventListener("visibilitychange", hide);
 colour.addEventListener("change", () => stage.classList.toggle("colour", colour.checked));
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target instanceof HTMLElement
-    && ["INPUT", "SELECT", "TEXTAREA", "BUTTON"].includes(event.target.tagName);
-  if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key === " ")) return;
+  if (!isForUs(event)) return;
   const key = event.key.toLowerCase();
   if (key === " ") {
+    if (event.target instanceof Element && event.target.matches("button, input, summary")) return;
     event.preventDefault();
     if (!event.repeat) reveal();
   } else if (event.repeat) {
@@ -94,10 +94,6 @@ document.addEventListener("keydown", (event) => {
     colour.click();
   } else if (/^[1-9]$/.test(key) && Number(key) <= reason.options.length) {
     reason.selectedIndex = Number(key) - 1;
-  } else {
-    /** @type {HTMLButtonElement | null} */ (decision.querySelector(`[data-hotkey="${CSS.escape(key)}"]`))?.click();
   }
 });
 document.addEventListener("keyup", (event) => { if (event.key === " ") hide(); });
-
-export {};
