@@ -136,7 +136,7 @@ class Groups:
             return None
         queries = np.frombuffer(b"".join(each.value for each in probes), "<u8").reshape(-1, 4)
         positions, numbers, distances = self._index.within_many(queries, self._radius_bits)
-        # By group: the nearest distance of each of the content's frames, and the rows that are near.
+        # By group: the nearest distance of each frame of the content, and the rows that are near.
         frames: dict[str, dict[int, int]] = {}
         near: dict[str, set[int]] = {}
         for position, number, bits in zip(
@@ -177,9 +177,7 @@ class Groups:
         decided = connection.execute(
             "SELECT verdict FROM review_decisions WHERE content_key = ?", (place.first,)
         ).fetchone()
-        return decided is None or carries(
-            Verdict(decided["verdict"]), place.bits, _bits(hold)
-        )
+        return decided is None or carries(Verdict(decided["verdict"]), place.bits, _bits(hold))
 
 
 def set_apart(connection: sqlite3.Connection, key: ContentKey, first: ContentKey) -> None:

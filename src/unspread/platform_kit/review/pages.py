@@ -199,7 +199,7 @@ class ReviewPages:
             who=who,
             decisions=self._records.decisions(),
             verdicts=VERDICTS,
-            reasons={reason: text for reason, text in REASONS},
+            reasons=dict(REASONS),
             lead=who.role is Role.LEAD,
         )
 

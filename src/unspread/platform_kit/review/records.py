@@ -380,9 +380,7 @@ class Records:
         made = self._store.take_review_back(
             connection, closed["action_id"], closed["follows"], by, at
         )
-        connection.execute(
-            "DELETE FROM review_carried WHERE action_id = ?", (closed["action_id"],)
-        )
+        connection.execute("DELETE FROM review_carried WHERE action_id = ?", (closed["action_id"],))
         if made is not None:
             connection.execute(
                 "INSERT INTO review_keys VALUES (?, ?)", (made, closed["content_key"])

@@ -267,8 +267,7 @@ def test_a_harmless_look_alike_does_not_let_the_protected_picture_through(outbox
 def test_a_video_is_near_only_with_most_of_its_frames(outbox: Outbox) -> None:
     def clip(*values: int) -> tuple[Probe, ...]:
         return tuple(
-            Probe(Kind.PDQ, bytes([value]) * 32, frame=frame)
-            for frame, value in enumerate(values)
+            Probe(Kind.PDQ, bytes([value]) * 32, frame=frame) for frame, value in enumerate(values)
         )
 
     clips = {
