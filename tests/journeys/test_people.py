@@ -38,6 +38,11 @@ url = "{hook}"
 platform = "Forum"
 hosts = ["forum.example"]
 reference_pattern = '/(?P<reference>post-\\w+)$'
+[[actions]]
+kind = "command"
+name = "mail"
+argv = ["{python}", "{data}/tell-requester.py"]
+on = ["tell"]
 [hma]
 enabled = true
 without_key = true
@@ -86,6 +91,18 @@ class Forum:
         return any((each["action"], each["reference"]) == (action, reference) for each in self.told)
 
 
+def mailing_program(data: Path) -> str:
+    """The program of docs/platform/notices.md, with a sendmail that keeps what it is given."""
+    sendmail = data / "sendmail"
+    sendmail.write_text(f'#!/bin/sh\necho "to $2" >> {data}/mail\ncat >> {data}/mail\n')
+    sendmail.chmod(0o755)
+    page = (DOCS / "notices.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0]
+    assert "/usr/sbin/sendmail" in program
+    return program.replace("/usr/sbin/sendmail", str(sendmail))
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "platform"
 PROTECTED, KEPT, REPORTED = (landscape(seed, 640, 480) for seed in (815, 820, 821))
 COPY = encoded(PROTECTED.resize((400, 300)), "JPEG", quality=80)
 
@@ -128,7 +145,9 @@ def forum(tmp_path_factory) -> Iterator[Forum]:
         thread = threading.Thread(target=hook.serve_forever, args=(0.05,))
         thread.start()
         address = f"http://127.0.0.1:{hook.server_port}/"
-        (data / "platform.toml").write_text(SETTINGS.format(hook=address, data=data))
+        settings = SETTINGS.format(hook=address, data=data, python=sys.executable)
+        (data / "platform.toml").write_text(settings)
+        (data / "tell-requester.py").write_text(mailing_program(data))
         (data / "tusd").mkdir()
         (data / "keys").mkdir()
         (data / "keys" / "mastodon.token").write_text("a-token")
@@ -313,7 +332,13 @@ def test_a_signed_notice_takes_down_what_it_names_and_its_copies(
     phone.goto(f"{forum.url}/notices/status")
     phone.get_by_label("Its number").fill(number)
     phone.get_by_role("button", name="Show it").click()
-    expect(phone.get_by_text("2, copies included")).to_be_visible()
+    expect(phone.locator("#answer")).to_contain_text("2 pieces, copies included")
+    expect(phone.get_by_text("all of it is gone")).to_be_visible()
+    until(lambda: (forum.data / "mail").read_text().count("to person@example.org") == 2)
+    mailed = (forum.data / "mail").read_text()
+    assert "has your complete notice" in mailed
+    assert "decided to remove what your notice names" in mailed
+    assert number not in mailed
     exported = unspread("platform", "notices", "export", "--data", str(forum.data)).stdout
     steps = [json.loads(json.loads(line)["line"])["step"] for line in exported.splitlines()]
     assert steps == ["received", "removed"]

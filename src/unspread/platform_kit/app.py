@@ -27,6 +27,7 @@ from unspread.platform_kit.feedback import FeedbackSender
 from unspread.platform_kit.hooks.service import routes as hook_routes
 from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.metrics import Metrics
+from unspread.platform_kit.notices.service import record_of
 from unspread.platform_kit.notices.service import routes as notice_routes
 from unspread.platform_kit.programmes import ProgrammeSync, client_for, credentials_from
 from unspread.platform_kit.review.service import routes as review_routes
@@ -191,7 +192,7 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
             if not settings.replica:
                 work.append(_save_snapshots(kit))
                 work.append(_search_catalogue(kit))
-                work.append(deliver_actions(kit.store, settings, stop))
+                work.append(deliver_actions(kit.store, settings, stop, record_of(kit).message))
                 for name, membership in joined:
                     work.append(FeedSync(kit, name, membership, http).run())
                     work.append(FeedbackSender(kit, name, membership, http).run())

@@ -8,7 +8,7 @@ in the same transaction, so that `kill -9` leaves either all of it or nothing.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -105,6 +105,8 @@ class ActionKind(StrEnum):
     """Hide it until a person has looked."""
     RELEASE = "release"
     """Show again what was only held."""
+    TELL = "tell"
+    """Tell the person who sent a notice where it stands; the reference names the notice."""
 
 
 class Origin(StrEnum):
@@ -131,6 +133,15 @@ class UnknownActionError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """What somebody who sent a notice is told, and where they are reached. Shown by no repr."""
+
+    contact: str = field(repr=False)
+    """As they wrote it: an e-mail address, or anything else."""
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """Something to be done with one piece of content, the same on every attempt."""
 
@@ -148,6 +159,8 @@ class Action:
     decided_at: datetime
     attempts: int = 0
     error: str = ""
+    message: Message | None = None
+    """Of `tell` alone, and put here only to be delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,15 +599,16 @@ class Store:
         *,
         rule: str,
         at: datetime,
-    ) -> int:
-        """Queue an action that a notice leads to, each once for each rule; how many were new.
+    ) -> list[str]:
+        """Queue an action that a notice leads to, each once for each rule; their ids.
 
         For use inside `write`, so that the notice's record and its actions are one transaction.
         """
-        queued = 0
+        queued = []
         for reference in references:
             action_id = sha256(f"notice\n{rule}\n{reference}\n{action}".encode())[:16].hex()
-            queued += connection.execute(
+            queued.append(action_id)
+            connection.execute(
                 "INSERT INTO actions (action_id, action, reference, list, list_name, listing_id,"
                 " level, kind, distance_bits, rule, origin, decided_at, state, due_at)"
                 " VALUES (?, ?, ?, ?, '', -1, '', '', -1, ?, ?, ?, 'pending', ?)"
@@ -609,7 +623,7 @@ class Store:
                     time_text(at),
                     time_text(at),
                 ),
-            ).rowcount
+            )
         self._has_new_actions = True
         return queued
 

@@ -39,6 +39,7 @@ class Deliver(Protocol):
 
 def body(action: Action) -> bytes:
     """The action as JSON, the same for a webhook, a command's input and a queue's message."""
+    told = action.message
     return msgspec.json.encode(
         {
             "version": VERSION,
@@ -52,5 +53,6 @@ def body(action: Action) -> bytes:
             "distance_bits": action.distance_bits,
             "rule": action.rule,
             "decided_at": action.decided_at,
+            **({} if told is None else {"contact": told.contact, "text": told.text}),
         }
     )

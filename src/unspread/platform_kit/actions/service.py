@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx
@@ -11,13 +12,24 @@ from unspread.platform_kit.actions.destinations import routes
 from unspread.platform_kit.actions.settings import AnyDestination, Webhook
 from unspread.platform_kit.actions.worker import Worker
 from unspread.platform_kit.settings import Settings
-from unspread.platform_kit.store import Store
+from unspread.platform_kit.store import Action, ActionKind, Message, Store
 
 _log = structlog.get_logger(__name__)
 
 
-async def run(store: Store, settings: Settings, stop: asyncio.Event) -> None:
+async def run(
+    store: Store,
+    settings: Settings,
+    stop: asyncio.Event,
+    message_of: Callable[[Action], Message | None],
+) -> None:
     """Deliver actions until `stop` is set. With nowhere to deliver them to, they wait.
+
+    Args:
+        store: of the outbox.
+        settings: with the destinations.
+        stop: set when it is to end.
+        message_of: what a `tell` tells.
 
     Raises:
         InputError: if the settings name a destination that cannot be used.
@@ -27,7 +39,7 @@ async def run(store: Store, settings: Settings, stop: asyncio.Event) -> None:
         if not made:
             _log.warning("actions_wait", why="no webhook and no action is configured")
             return
-        worker = Worker(store, made, lambda: datetime.now(UTC))
+        worker = Worker(store, made, lambda: datetime.now(UTC), message_of=message_of)
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
@@ -37,6 +49,11 @@ async def run(store: Store, settings: Settings, stop: asyncio.Event) -> None:
 
         store.on_actions(wake)
         await worker.run(stop)
+
+
+def tells(settings: Settings) -> bool:
+    """Whether anything is there to tell the people who send notices."""
+    return any(ActionKind.TELL in each.on for each in _destinations(settings))
 
 
 def _destinations(settings: Settings) -> tuple[AnyDestination, ...]:

@@ -28,7 +28,7 @@ import msgspec
 from unspread.errors import InputError
 from unspread.platform_kit.store import ActionKind
 
-ALL_KINDS = (ActionKind.REMOVE, ActionKind.HOLD, ActionKind.RELEASE)
+ON_CONTENT = (ActionKind.REMOVE, ActionKind.HOLD, ActionKind.RELEASE)
 
 
 class Destination(
@@ -38,8 +38,8 @@ class Destination(
 
     name: str = ""
     """Tells two destinations of one kind apart, for ever: change it and open actions go again."""
-    on: tuple[ActionKind, ...] = ALL_KINDS
-    """Which actions it gets."""
+    on: tuple[ActionKind, ...] = ON_CONTENT
+    """Which actions it gets. `tell` carries what people wrote, so it is never got by default."""
     timeout_seconds: float = 15.0
     """How long one attempt may take."""
 
@@ -71,6 +71,10 @@ class Move(Destination, frozen=True, tag="move"):
     """The object's key for a reference."""
     options: dict[str, str] = {}
     """For obstore: `endpoint`, `region`, `access_key_id` …; by default the usual environment."""
+
+    def __post_init__(self) -> None:
+        if ActionKind.TELL in self.on:
+            raise ValueError("a move tells nobody: give `tell` to a command, a webhook or a queue")
 
 
 class Queue(Destination, frozen=True, tag="queue"):

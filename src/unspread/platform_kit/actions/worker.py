@@ -4,7 +4,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ import structlog
 
 from unspread.platform_kit.actions.delivery import Deliver, TryAgainError, UndeliverableError
 from unspread.platform_kit.actions.schedule import next_attempt
-from unspread.platform_kit.store import Action, ActionKind, Store
+from unspread.platform_kit.store import Action, ActionKind, Message, Store
 
 AT_ONCE: Final = 8
 """Deliveries at the same time: a slow receiver does not hold up the others."""
@@ -55,12 +55,23 @@ class Worker:
         routes: Sequence[Route],
         clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
+        *,
+        message_of: Callable[[Action], Message | None] = lambda _: None,
     ) -> None:
-        """`clock`: UTC, aware. `chance`: uniform in 0..1."""
+        """A worker.
+
+        Args:
+            store: of the outbox.
+            routes: the destinations.
+            clock: UTC, aware.
+            chance: uniform in 0..1.
+            message_of: what a `tell` tells, or None once it is erased: then nobody is told.
+        """
         self._store = store
         self._routes = routes
         self._clock = clock
         self._chance = chance
+        self._message_of = message_of
         self._woken = asyncio.Event()
         store.migrate("actions", SCHEMA)
 
@@ -100,6 +111,10 @@ class Worker:
 
     async def _carry_out(self, action: Action) -> None:
         routes = [route for route in self._routes if action.action in route.on]
+        if action.action is ActionKind.TELL:
+            message = await asyncio.to_thread(self._message_of, action)
+            action = replace(action, message=message)
+            routes = [] if message is None else routes
         several = len(routes) > 1
         if several:
             done = await asyncio.to_thread(self._store.read, _reached(action.action_id))

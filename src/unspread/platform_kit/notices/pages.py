@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from unspread.errors import InputError, UnspreadError
+from unspread.platform_kit.notices.answers import Answers
 from unspread.platform_kit.notices.record import (
     NoSuchNoticeError,
     Notice,
@@ -82,6 +83,19 @@ class NoticeText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class CompletedText(NoticeText, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/notices/complete`: the whole notice again, and its number."""
+
+    number: str
+
+
+class AppealText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`POST /v1/notices/appeal`, by who sent the notice."""
+
+    number: str
+    text: str
+
+
 class NumberText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`POST /v1/notices/status` and `/withdraw`."""
 
@@ -148,11 +162,13 @@ class PublicPages:
         record: Record,
         pages: Pages,
         settings: NoticeSettings,
+        answers: Answers,
         clock: Callable[[], datetime],
     ) -> None:
         self._record = record
         self._pages = pages
         self._settings = settings
+        self._answers = answers
         self._hosts = frozenset(settings.hosts)
         self._clock = clock
 
@@ -175,6 +191,12 @@ class PublicPages:
                 self._api(NumberText, self._api_withdraw),
                 methods=["POST"],
             ),
+            Route(
+                "/v1/notices/complete",
+                self._api(CompletedText, self._api_complete),
+                methods=["POST"],
+            ),
+            Route("/v1/notices/appeal", self._api(AppealText, self._api_appeal), methods=["POST"]),
         ]
 
     # Pages
@@ -242,12 +264,24 @@ class PublicPages:
             fresh=fresh,
             given=_Given.again(request) if request is not None else _Given(),
             lacks=_texts(dict(notice.standing.lacks)),
-            texts=self._record.texts(notice.notice_id),
-            statuses=STATUSES,
-            refusals=REFUSAL_TEXTS,
+            answer=self._answer_to(notice),
+            confirmed=self._record.confirmed(notice),
+            written=self._written(notice),
             steps=STEPS,
             problem="",
         )
+
+    def _written(self, notice: Notice) -> dict[int, str]:
+        """What the platform wrote, by the number of the step; nobody else's words."""
+        texts = {line.text_digest: text for line, text in self._record.texts(notice.notice_id)}
+        return {
+            number: texts[line.text_digest]
+            for number, line in enumerate(notice.lines, start=1)
+            if line.text_digest in texts and line.by not in {"requester", "poster"}
+        }
+
+    def _answer_to(self, notice: Notice) -> str:
+        return self._answers.answer(notice, self._written(notice).get(len(notice.lines), ""))
 
     def _complete(self, form: Form) -> Response:
         number = form.get("number", "")
@@ -333,15 +367,46 @@ class PublicPages:
 
     def _api_receive(self, sent: NoticeText) -> Response:
         number, notice = self._record.receive(sent.request(), self._clock())
-        return JSONResponse({"number": number, **_as_json(notice)}, 201, headers=HEADERS)
+        return JSONResponse({"number": number, **self._as_json(notice)}, 201, headers=HEADERS)
 
     def _api_status(self, sent: NumberText) -> Response:
-        return JSONResponse(_as_json(self._record.by_tracking(sent.number)), headers=HEADERS)
+        return self._json(self._record.by_tracking(sent.number))
 
     def _api_withdraw(self, sent: NumberText) -> Response:
         notice = self._record.by_tracking(sent.number)
-        gone = self._record.withdraw(notice.notice_id, self._clock())
-        return JSONResponse(_as_json(gone), headers=HEADERS)
+        return self._json(self._record.withdraw(notice.notice_id, self._clock()))
+
+    def _api_complete(self, sent: CompletedText) -> Response:
+        notice = self._record.by_tracking(sent.number)
+        return self._json(self._record.complete(notice.notice_id, sent.request(), self._clock()))
+
+    def _api_appeal(self, sent: AppealText) -> Response:
+        notice = self._record.by_tracking(sent.number)
+        return self._json(
+            self._record.appeal(notice.notice_id, sent.text, self._clock(), poster=False)
+        )
+
+    def _json(self, notice: Notice) -> Response:
+        return JSONResponse(self._as_json(notice), headers=HEADERS)
+
+    def _as_json(self, notice: Notice) -> dict[str, Any]:
+        now, written = notice.standing, self._written(notice)
+        declined = now.status is Status.DECLINED and notice.refusal is not None
+        return {
+            "status": now.status,
+            "received_at": notice.received_at.isoformat(),
+            "deadline": now.deadline.isoformat() if now.deadline is not None else None,
+            "lacks": dict(now.lacks),
+            "removed": len(notice.removed),
+            "removal_confirmed": self._record.confirmed(notice),
+            "reason": notice.refusal if declined else None,
+            "appealed": now.appealed_at is not None,
+            "answer": self._answer_to(notice),
+            "steps": [
+                {"at": line.at.isoformat(), "step": line.step, "text": written.get(number)}
+                for number, line in enumerate(notice.lines, start=1)
+            ],
+        }
 
 
 class StaffPages:
@@ -370,6 +435,7 @@ class StaffPages:
         steps: dict[str, Callable[[Reviewer, Notice, Form], Response]] = {
             "find": self._find,
             "remove": self._remove,
+            "remove-all": self._remove_all,
             "incomplete": self._incomplete,
             "decline": self._decline,
             "answer": self._answer,
@@ -404,19 +470,27 @@ class StaffPages:
         return endpoint
 
     def _list(self, who: Reviewer, form: Form) -> Response:
+        now = self._clock()
         notices = {str(each.notice_id): each for each in self._record.waiting()}
         order = by_deadline((name, each.standing) for name, each in notices.items())
         return self._desk.pages.page(
             "notices.html",
             who=who,
             waiting=[notices[name] for name in order],
+            unconfirmed=[
+                (each, self._text_of(each.standing.remaining_while_up(each.removed_at, now)))
+                for each in self._record.unconfirmed()
+                if each.removed_at is not None
+            ],
             decided=self._record.decided(),
-            now=self._clock(),
+            now=now,
             left=self._left,
         )
 
     def _left(self, notice: Notice) -> str:
-        left = notice.standing.remaining(self._clock())
+        return self._text_of(notice.standing.remaining(self._clock()))
+
+    def _text_of(self, left: timedelta) -> str:
         sign = "-" if left < timedelta() else ""
         minutes = int(abs(left).total_seconds()) // 60
         return f"{sign}{minutes // 60} h {minutes % 60:02} min"
@@ -448,6 +522,7 @@ class StaffPages:
             found=found,
             message=message,
             texts=self._record.texts(notice.notice_id),
+            confirmed=self._record.confirmed(notice),
             statement=statement.to_text() if statement is not None else "",
             appeal_code=self._record.appeal_code(notice.notice_id),
             now=self._clock(),
@@ -460,6 +535,11 @@ class StaffPages:
 
     def _find(self, who: Reviewer, notice: Notice, form: Form) -> Response:
         typed = [form.get(f"r{at}", "").strip() for at in range(1, len(form) + 1)]
+        found = self._known(typed)
+        return self._page(who, notice, found=list(found.items()), typed=typed)
+
+    def _known(self, typed: Sequence[str]) -> dict[str, int | None]:
+        """What is named and its known copies, with the distance of each copy in bits."""
         named = [each for each in typed if each]
         if not named:
             raise InputError("type the reference of what the notice names")
@@ -468,7 +548,12 @@ class StaffPages:
             for copy, distance in self._copies(reference):
                 if len(found) < MAX_COPIES:
                     found.setdefault(copy, distance)
-        return self._page(who, notice, found=list(found.items()), typed=typed)
+        return found
+
+    def _remove_all(self, who: Reviewer, notice: Notice, form: Form) -> Response:
+        """Find what is named and its known copies, and remove them, in one step."""
+        typed = [form.get(f"r{at}", "").strip() for at in range(1, len(form) + 1)]
+        return self._take_down(who, notice, list(self._known(typed)), form)
 
     def _remove(self, who: Reviewer, notice: Notice, form: Form) -> Response:
         chosen = list(
@@ -476,6 +561,11 @@ class StaffPages:
                 value for name, value in form.items() if name[:1] == "c" and name[1:].isdecimal()
             )
         )
+        return self._take_down(who, notice, chosen, form)
+
+    def _take_down(
+        self, who: Reviewer, notice: Notice, chosen: Sequence[str], form: Form
+    ) -> Response:
         try:
             ground = Ground(form.get("ground", ""))
         except ValueError:
@@ -542,17 +632,3 @@ def _status(error: UnspreadError) -> int:
 
 def _retry(status: int) -> dict[str, str]:
     return {**HEADERS, "retry-after": "60"} if status == HTTPStatus.TOO_MANY_REQUESTS else HEADERS
-
-
-def _as_json(notice: Notice) -> dict[str, Any]:
-    now = notice.standing
-    declined = now.status is Status.DECLINED and notice.refusal is not None
-    return {
-        "status": now.status,
-        "received_at": notice.received_at.isoformat(),
-        "deadline": now.deadline.isoformat() if now.deadline is not None else None,
-        "lacks": dict(now.lacks),
-        "removed": len(notice.removed),
-        "reason": notice.refusal if declined else None,
-        "appealed": now.appealed_at is not None,
-    }

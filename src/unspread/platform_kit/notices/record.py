@@ -7,7 +7,7 @@ when the law asks for that; the record keeps a salted digest of it and stays who
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NewType
@@ -28,7 +28,7 @@ from unspread.platform_kit.notices.rules import (
     standing,
 )
 from unspread.platform_kit.notices.statement import Refusal, Statement
-from unspread.platform_kit.store import ActionKind, Store, time_text
+from unspread.platform_kit.store import Action, ActionKind, Message, Store, time_text
 
 NoticeId = NewType("NoticeId", int)
 TrackingNumber = NewType("TrackingNumber", str)
@@ -58,7 +58,26 @@ SCHEMA: Final = (
         BEGIN SELECT RAISE(ABORT, 'the record of notices is only added to'); END""",
     "ALTER TABLE notices ADD COLUMN waits INTEGER NOT NULL DEFAULT 1",
     "CREATE INDEX notices_waiting ON notices (notice) WHERE waits",
+    """CREATE INDEX actions_of_notices ON actions (number)
+        WHERE origin = 'notice' AND action = 'remove' AND state IN ('pending', 'dead')""",
+    """CREATE TABLE notice_messages (
+        action_id TEXT PRIMARY KEY, notice INTEGER NOT NULL, contact TEXT NOT NULL,
+        body TEXT NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX notice_messages_by_notice ON notice_messages (notice)",
 )
+
+TOLD_OF: Final = frozenset(
+    {
+        Step.RECEIVED,
+        Step.FOUND_INCOMPLETE,
+        Step.REMOVED,
+        Step.DECLINED,
+        Step.POSTER_APPEALED,
+        Step.APPEAL_ANSWERED,
+        Step.RESTORED,
+    }
+)
+"""Of what others do with a notice its requester is told; their own steps they know."""
 
 FIRST_SEAL: Final = "00" * 32
 
@@ -113,6 +132,11 @@ class Notice:
         )
 
     @property
+    def removed_at(self) -> datetime | None:
+        """When it was last decided to take it down."""
+        return next((each.at for each in reversed(self.lines) if each.step is Step.REMOVED), None)
+
+    @property
     def refusal(self) -> Refusal | None:
         """Why it was declined, if it was."""
         return next((line.refusal for line in reversed(self.lines) if line.refusal), None)
@@ -144,9 +168,24 @@ def code_digest(text: str) -> bytes:
 class Record:
     """The notices of one platform. Methods block; any thread may call."""
 
-    def __init__(self, store: Store, hosts: frozenset[str], per_minute: int) -> None:
-        """`hosts`: of the platform, for `rules.lacks`."""
+    def __init__(
+        self,
+        store: Store,
+        hosts: frozenset[str],
+        per_minute: int,
+        answer: Callable[[Notice, str], str] | None = None,
+    ) -> None:
+        """The record.
+
+        Args:
+            store: of the kit.
+            hosts: of the platform, for `rules.lacks`.
+            per_minute: notices taken in a minute.
+            answer: what a requester is told of their notice, with what was written for them at its
+                last step; None if the platform has nothing that would tell them.
+        """
         self._store = store
+        self._answer = answer
         self._hosts = hosts
         self._per_minute = per_minute
         store.migrate("notices", SCHEMA)
@@ -175,6 +214,7 @@ class Record:
                 connection,
                 Line(notice_id, Step.RECEIVED, at, "requester", missing, digest),
             )
+            self._tell(connection, notice_id, at, "")
             return notice_id
 
         notice_id = self._store.write(work)
@@ -281,12 +321,46 @@ class Record:
                     connection,
                     action,
                     line.references,
-                    rule=f"notice {notice_id}, step {len(before) + 1}",
+                    rule=_rule(notice_id, len(before) + 1),
                     at=line.at,
                 )
+            if line.step in TOLD_OF:
+                told = (
+                    text[1] if text is not None and line.by not in {"requester", "poster"} else ""
+                )
+                self._tell(connection, notice_id, line.at, told)
 
         self._store.write(work)
         return self.get(notice_id)
+
+    def _tell(
+        self, connection: sqlite3.Connection, notice_id: NoticeId, at: datetime, written: str
+    ) -> None:
+        """Queue that the requester is told, if anything is there to tell them."""
+        notice, contact = _notice(connection, notice_id), _contact(connection, notice_id)
+        if self._answer is None or notice is None or contact is None:
+            return
+        (action_id,) = self._store.queue_for_notice(
+            connection,
+            ActionKind.TELL,
+            [f"notice/{notice_id}"],
+            rule=_rule(notice_id, len(notice.lines)),
+            at=at,
+        )
+        connection.execute(
+            "INSERT INTO notice_messages VALUES (?, ?, ?, ?)",
+            (action_id, notice_id, contact, self._answer(notice, written)),
+        )
+
+    def message(self, action: Action) -> Message | None:
+        """What a `tell` tells; None once it is erased."""
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT contact, body FROM notice_messages WHERE action_id = ?",
+                (action.action_id,),
+            ).fetchone()
+        )
+        return None if row is None else Message(row["contact"], row["body"])
 
     # Reading
 
@@ -324,10 +398,10 @@ class Record:
         Raises:
             NoSuchNoticeError: if there is none.
         """
-        lines = self._store.read(lambda c: _lines(c, notice_id))
-        if not lines:
+        notice = self._store.read(lambda c: _notice(c, notice_id))
+        if notice is None:
             raise NoSuchNoticeError("there is no such notice")
-        return Notice(notice_id, tuple(lines), standing([_event(line) for line in lines]))
+        return notice
 
     def waiting(self) -> list[Notice]:
         """Every notice on which something is to be done, oldest first."""
@@ -336,6 +410,35 @@ class Record:
     def decided(self, limit: int = 200) -> list[Notice]:
         """The newest notices on which nothing is to be done, newest first."""
         return self._several(f"NOT waits ORDER BY notice DESC LIMIT {int(limit)}")
+
+    def confirmed(self, notice: Notice) -> int:
+        """Of what was removed for it, how much the platform's software says is gone."""
+        rules = [
+            _rule(notice.notice_id, number)
+            for number, line in enumerate(notice.lines, start=1)
+            if line.step is Step.REMOVED
+        ]
+        references = json.dumps(notice.removed)
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT count(DISTINCT reference) FROM actions WHERE origin = 'notice'"
+                " AND action = 'remove' AND state = 'delivered'"
+                " AND reference IN (SELECT value FROM json_each(?))"
+                " AND rule IN (SELECT value FROM json_each(?))",
+                (references, json.dumps(rules)),
+            ).fetchone()
+        )
+        return int(row[0])
+
+    def unconfirmed(self) -> list[Notice]:
+        """Notices for which something was decided to be removed that is not known to be gone."""
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT DISTINCT rule FROM actions WHERE origin = 'notice' AND action = 'remove'"
+                " AND state IN ('pending', 'dead')"
+            ).fetchall()
+        )
+        return [self.get(each) for each in sorted({_notice_of(row["rule"]) for row in rows})]
 
     def _several(self, condition: str) -> list[Notice]:
         rows = self._store.read(
@@ -391,9 +494,13 @@ class Record:
         """
         if self.get(notice_id).standing.waits:
             raise ImpossibleStepError("this notice is not decided yet")
-        self._store.write(
-            lambda c: c.execute("DELETE FROM notice_texts WHERE notice = ?", (notice_id,))
-        )
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM notice_texts WHERE notice = ?", (notice_id,))
+            connection.execute("DELETE FROM notice_messages WHERE notice = ?", (notice_id,))
+            self._store.erase_after_commit()
+
+        self._store.write(work)
         self._store.audit(by, "erased the texts of a notice", str(notice_id), at)
 
     def export(self) -> list[str]:
@@ -456,6 +563,35 @@ def _lines(connection: sqlite3.Connection, notice_id: NoticeId) -> list[Line]:
         "SELECT body FROM notice_record WHERE notice = ? ORDER BY line", (notice_id,)
     )
     return [msgspec.json.decode(row["body"], type=Line) for row in rows]
+
+
+def _notice(connection: sqlite3.Connection, notice_id: NoticeId) -> Notice | None:
+    lines = _lines(connection, notice_id)
+    if not lines:
+        return None
+    return Notice(notice_id, tuple(lines), standing([_event(line) for line in lines]))
+
+
+def _contact(connection: sqlite3.Connection, notice_id: NoticeId) -> str | None:
+    """What the requester wrote last about how to be reached; None once it is erased."""
+    digests = [
+        bytes.fromhex(line.text_digest)
+        for line in _lines(connection, notice_id)
+        if line.step in {Step.RECEIVED, Step.COMPLETED}
+    ]
+    row = connection.execute(
+        "SELECT body FROM notice_texts WHERE text_digest = ?", (digests[-1],)
+    ).fetchone()
+    return None if row is None else _request_of(row["body"]).contact
+
+
+def _rule(notice_id: NoticeId, step: int) -> str:
+    return f"notice {notice_id}, step {step}"
+
+
+def _notice_of(rule: str) -> NoticeId:
+    """The other way round."""
+    return NoticeId(int(rule.removeprefix("notice ").partition(",")[0]))
 
 
 def _event(line: Line) -> Event:

@@ -202,6 +202,10 @@ class Standing:
         running = timedelta() if self.running_since is None else now - self.running_since
         return CLOCK - self.used - running
 
+    def remaining_while_up(self, removed_at: datetime, now: datetime) -> timedelta:
+        """What is left until what was decided to be removed is in fact gone."""
+        return CLOCK - self.used - (now - removed_at)
+
     def is_overdue(self, now: datetime) -> bool:
         """Whether the clock runs and has run out."""
         return self.running_since is not None and self.remaining(now) < timedelta()

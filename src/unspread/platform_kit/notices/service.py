@@ -7,7 +7,9 @@ from pathlib import Path
 from starlette.routing import BaseRoute
 
 from unspread.model import Fingerprint, Kind
+from unspread.platform_kit.actions.service import tells
 from unspread.platform_kit.kit import Kit
+from unspread.platform_kit.notices.answers import Answers
 from unspread.platform_kit.notices.pages import PublicPages, StaffPages
 from unspread.platform_kit.notices.record import Record
 from unspread.platform_kit.notices.rules import CLOCK
@@ -22,15 +24,32 @@ TEMPLATES = Path(__file__).parent / "templates"
 def record_of(kit: Kit) -> Record:
     """The kit's notices."""
     settings = kit.settings.notices
-    return Record(kit.store, frozenset(settings.hosts), settings.per_minute)
+    answer = answers_of(kit).answer if tells(kit.settings) else None
+    return Record(kit.store, frozenset(settings.hosts), settings.per_minute, answer)
+
+
+def answers_of(kit: Kit) -> Answers:
+    """What the platform's requesters are told."""
+    settings = kit.settings.notices
+    return Answers(settings.platform, f"{_public(kit)}/notices/status", settings.complaints)
+
+
+def _public(kit: Kit) -> str:
+    return kit.settings.notices.origin.rstrip("/") or origin_of(kit)
 
 
 def watch(kit: Kit, record: Record) -> None:
     """Set the gauges by which an operator is woken before a clock runs out."""
     now = kit.clock()
     running = [each.standing for each in record.waiting() if each.standing.deadline]
-    left = min((each.remaining(now) for each in running), default=CLOCK)
-    kit.metrics.notices_waiting.set(len(running))
+    # What is decided and not yet gone is still seen: the decision alone helps nobody.
+    up = [
+        each.standing.remaining_while_up(each.removed_at, now)
+        for each in record.unconfirmed()
+        if each.removed_at is not None
+    ]
+    left = min([*(each.remaining(now) for each in running), *up], default=CLOCK)
+    kit.metrics.notices_waiting.set(len(running) + len(up))
     kit.metrics.notice_seconds_left.set(left.total_seconds())
 
 
@@ -63,13 +82,16 @@ def routes(kit: Kit) -> list[BaseRoute]:
         found = kit.catalogue.search(fingerprints, settings.copies_radius_bits)
         return [(each.reference, each.distance_bits) for each in found]
 
-    public = PublicPages(record, Pages(TEMPLATES, REVIEW / "templates"), settings, kit.clock)
+    answers = answers_of(kit)
+    public = PublicPages(
+        record, Pages(TEMPLATES, REVIEW / "templates"), settings, answers, kit.clock
+    )
     staff = StaffPages(
         record,
         desk_of(kit, TEMPLATES),
         settings,
         copies=copies,
-        appeal_at=f"{origin_of(kit)}/notices/appeal",
+        appeal_at=f"{_public(kit)}/notices/appeal",
         clock=kit.clock,
     )
     return [*public.routes(), *staff.routes()]

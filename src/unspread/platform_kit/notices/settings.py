@@ -25,6 +25,9 @@ class NoticeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Notices taken in one minute from everybody together; more are asked to wait."""
     contact: str = ""
     """How the platform itself is reached about notices, for the page."""
+    origin: str = ""
+    """Where the public reaches the form, `https://forum.example`, for what people are told. Empty:
+    where staff reach the pages."""
     complaints: str = ""
     """Where decisions can be disputed outside the platform, for statements of reasons."""
 

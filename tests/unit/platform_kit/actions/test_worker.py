@@ -1,15 +1,18 @@
 """The worker carries every action out at least once, or says that it could not."""
 
 import asyncio
+import json
+import sqlite3
 from datetime import datetime, timedelta
 
 import pytest
 
 from tests.unit.platform_kit.outbox import START, Outbox
-from unspread.platform_kit.actions.delivery import TryAgainError, UndeliverableError
+from unspread.platform_kit.actions.delivery import TryAgainError, UndeliverableError, body
 from unspread.platform_kit.actions.schedule import RETRY_AFTER_SECONDS
+from unspread.platform_kit.actions.settings import ON_CONTENT, Move
 from unspread.platform_kit.actions.worker import Route, Worker
-from unspread.platform_kit.store import Action, ActionKind
+from unspread.platform_kit.store import Action, ActionKind, Message
 
 ALL = frozenset(ActionKind)
 
@@ -185,3 +188,56 @@ def test_an_action_waits_until_the_one_before_it_on_the_same_content_has_arrived
     while deliver(worker(outbox, receiver)):
         pass
     assert receiver.got == [("remove", "post/2"), ("remove", "post/1"), ("release", "post/1")]
+
+
+def tell(outbox: Outbox) -> None:
+    """Queue that the sender of a notice is told."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        outbox.store.queue_for_notice(
+            connection, ActionKind.TELL, ["notice/3"], rule="notice 3, step 2", at=outbox.now
+        )
+
+    outbox.store.write(work)
+
+
+class Bodies(Receiver):
+    """Keeps what it is given as it would go out."""
+
+    async def __call__(self, action: Action, now: datetime) -> None:
+        self.got.append((action.action, body(action).decode()))
+
+
+def test_a_message_to_a_person_goes_only_where_it_is_wanted(outbox: Outbox) -> None:
+    tell(outbox)
+    asked_for, not_asked_for = Bodies(), Bodies()
+    routes = [
+        Route("mail", frozenset({ActionKind.TELL}), asked_for),
+        Route("webhook", frozenset(ON_CONTENT), not_asked_for),
+    ]
+    message = Message("person@example.org", "it was removed")
+    deliver(Worker(outbox.store, routes, outbox.clock, message_of=lambda _: message))
+    assert not_asked_for.got == []
+    ((kind, sent),) = asked_for.got
+    told = json.loads(sent)
+    assert (kind, told["contact"], told["text"]) == ("tell", "person@example.org", "it was removed")
+    assert "person@example.org" not in repr(message)
+
+
+def test_a_message_that_was_erased_goes_nowhere_and_is_done(outbox: Outbox) -> None:
+    tell(outbox)
+    receiver = Bodies()
+    assert deliver(worker(outbox, receiver)) == 1
+    assert (receiver.got, outbox.due()) == ([], ())
+
+
+def test_other_actions_carry_no_message(outbox: Outbox) -> None:
+    outbox.find("post/1")
+    receiver = Bodies()
+    deliver(worker(outbox, receiver))
+    assert "contact" not in receiver.got[0][1]
+
+
+def test_a_move_tells_nobody() -> None:
+    with pytest.raises(ValueError, match="tells nobody"):
+        Move(store="a", quarantine="b", on=(ActionKind.TELL,))

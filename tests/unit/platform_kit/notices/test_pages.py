@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from tests.unit.platform_kit.outbox import Outbox
 from tests.unit.platform_kit.review.authenticator import Authenticator
+from unspread.platform_kit.notices.answers import Answers
 from unspread.platform_kit.notices.pages import PublicPages, StaffPages
 from unspread.platform_kit.notices.record import NoticeId, Record
 from unspread.platform_kit.notices.service import TEMPLATES
@@ -46,7 +47,8 @@ class Site:
         self.record = Record(outbox.store, frozenset(SETTINGS.hosts), 60)
         self.sign_in = SignIn(outbox.store, ORIGIN, outbox.clock)
         pages = Pages(TEMPLATES, HERE / "templates")
-        public = PublicPages(self.record, pages, SETTINGS, outbox.clock)
+        answers = Answers("Forum", "https://forum.example/notices/status", "A court.")
+        public = PublicPages(self.record, pages, SETTINGS, answers, outbox.clock)
         desk = Desk(self.sign_in, pages, ORIGIN)
         staff = StaffPages(
             self.record, desk, SETTINGS, copies=copies, appeal_at="/appeal", clock=outbox.clock
@@ -65,6 +67,16 @@ class Site:
         browser.cookies.set("review", session)
         return browser
 
+    def status(self, number: str) -> str:
+        """The page that a number opens."""
+        return self.browser().post("/notices/status", data={"number": number}).text
+
+    def confirm(self, *references: str) -> None:
+        """The platform's software has removed these."""
+        for action in self.outbox.due():
+            if action.reference in references:
+                self.outbox.store.action_delivered(action.action_id, self.outbox.now)
+
     def send(self, **changes: str) -> str:
         """A notice sent through the form; its number."""
         page = self.browser().post("/notices", data={**FIELDS, **changes})
@@ -81,7 +93,7 @@ def test_anyone_can_send_a_notice_and_see_its_clock(site: Site) -> None:
     assert "no account" in site.browser().get("/notices").text
     number = site.send()
     page = site.browser().post("/notices/status", data={"number": number})
-    assert "2026-11-25 05:00 UTC" in page.text
+    assert "The 48 hours end on 2026-11-25 at 05:00 UTC" in page.text
     assert page.headers["cache-control"] == "no-store"
     assert number not in str(page.url)
 
@@ -110,10 +122,63 @@ def test_staff_remove_what_is_named_and_its_copies_in_one_step(site: Site) -> No
     staff.post("/review/notices/1/remove", data=chosen)
     removed = [(each.action, each.reference) for each in site.outbox.due()]
     assert removed == [("remove", "post/1"), ("remove", "post/2"), ("remove", "post/3")]
-    assert (
-        "3, copies included" in site.browser().post("/notices/status", data={"number": number}).text
-    )
+    page = site.status(number)
+    assert "decided to remove what your notice names: 3 pieces, copies included" in page
+    assert "comparing fingerprints automatically; a person decided" in page
+    assert "rests on the law" in page
+    assert "confirmed 0 of 3 so far" in page
+    assert "post/2" not in page
     assert "Statement of reasons" in staff.get("/review/notices/1").text
+    site.confirm("post/1")
+    assert "confirmed 1 of 3 so far" in site.status(number)
+    site.confirm("post/2", "post/3")
+    assert "says that all of it is gone" in site.status(number)
+
+
+def test_what_is_named_and_its_known_copies_go_in_one_request(site: Site) -> None:
+    site.send()
+    staff = site.staff()
+    staff.post("/review/notices/1/remove-all", data={"r1": "post/1", "ground": "law"})
+    removed = [each.reference for each in site.outbox.due() if each.action == "remove"]
+    assert removed == ["post/1", "post/2", "post/3"]
+    empty = staff.post("/review/notices/1/remove-all", data={"r1": "", "ground": "law"})
+    assert empty.status_code == 400
+
+
+def test_what_is_removed_and_not_confirmed_stays_on_the_clock(site: Site) -> None:
+    site.send()
+    site.outbox.pass_time(hours=10)
+    staff = site.staff()
+    staff.post("/review/notices/1/remove-all", data={"r1": "post/9", "ground": "law"})
+    site.outbox.pass_time(hours=30)
+    staff = site.staff(Role.REVIEWER)
+    page = staff.get("/review/notices").text
+    assert "not gone yet" in page
+    assert "8 h 00 min" in page
+    site.confirm("post/9")
+    assert "not gone yet" not in staff.get("/review/notices").text
+
+
+def test_whoever_asked_reads_why_it_stays_and_what_became_of_the_appeal(site: Site) -> None:
+    number = site.send()
+    staff = site.staff()
+    staff.post("/review/notices/1/decline", data={"refusal": "consent", "explanation": "a film"})
+    page = site.status(number)
+    assert "leaves in place what it names" in page
+    assert "published with consent" in page
+    assert "a film" in page
+    assert "Appeal, with your number" in page
+    assert "A court." in page
+    site.browser().post("/notices/appeal", data={"number": number, "text": "it is not"})
+    page = site.status(number)
+    assert "You have appealed" in page
+    assert "a film" in page
+    staff.post("/review/notices/1/answer", data={"explanation": "we asked", "restore": "no"})
+    page = site.status(number)
+    assert "the decision stands after the appeal" in page
+    assert "we asked" in page
+    assert "Appeal, with your number" not in page
+    assert "it is not" not in page
 
 
 def test_both_sides_appeal_through_the_pages(site: Site) -> None:
@@ -121,7 +186,7 @@ def test_both_sides_appeal_through_the_pages(site: Site) -> None:
     staff = site.staff()
     staff.post("/review/notices/1/decline", data={"refusal": "not_intimate", "explanation": ""})
     page = site.browser().post("/notices/appeal", data={"number": number, "text": "look again"})
-    assert "An appeal waits" in page.text
+    assert "looks at it again" in page.text
     assert "look again" in staff.get("/review/notices/1").text
     staff.post("/review/notices/1/remove", data={"c1": "post/1", "ground": "terms"})
     code = site.record.appeal_code(NoticeId(1))
@@ -144,8 +209,11 @@ def test_what_was_lacking_can_be_sent_later_and_a_notice_withdrawn(site: Site) -
     page = browser.post("/notices/status", data={"number": number}).text
     assert "could not find it" in page
     better = {**FIELDS, "number": number, "locations": "https://forum.example/post/9"}
-    assert "Deadline" in browser.post("/notices/complete", data=better).text
-    assert "You withdrew it" in browser.post("/notices/withdraw", data={"number": number}).text
+    assert "The 48 hours end" in browser.post("/notices/complete", data=better).text
+    assert (
+        "you withdrew your notice"
+        in browser.post("/notices/withdraw", data={"number": number}).text
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,6 +254,27 @@ def test_programs_send_and_follow_notices(site: Site) -> None:
     assert gone.json()["status"] == "withdrawn"
     again = browser.post("/v1/notices/withdraw", json={"number": number})
     assert again.status_code == 409
+
+
+def test_programs_complete_a_notice_appeal_and_read_what_was_answered(site: Site) -> None:
+    browser, staff = site.browser(), site.staff()
+    lacking = browser.post("/v1/notices", json={**JSON, "contact": ""}).json()
+    assert lacking["lacks"] == {"contact": "missing"}
+    number = lacking["number"]
+    whole = browser.post("/v1/notices/complete", json={**JSON, "number": number}).json()
+    assert (whole["status"], whole["lacks"]) == ("open", {})
+    staff.post("/review/notices/1/decline", data={"refusal": "other", "explanation": "a film"})
+    read = browser.post("/v1/notices/status", json={"number": number}).json()
+    assert (read["status"], read["reason"], read["removal_confirmed"]) == ("declined", "other", 0)
+    assert "a film" in read["answer"]
+    assert [(each["step"], each["text"]) for each in read["steps"]] == [
+        ("received", None),
+        ("completed", None),
+        ("declined", "a film"),
+    ]
+    appeal = {"number": number, "text": "it is me"}
+    assert browser.post("/v1/notices/appeal", json=appeal).json()["appealed"] is True
+    assert browser.post("/v1/notices/appeal", json=appeal).status_code == 409
 
 
 def test_a_program_is_told_what_is_lacking_and_its_notice_is_kept(site: Site) -> None:

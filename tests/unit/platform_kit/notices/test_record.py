@@ -27,6 +27,7 @@ from unspread.platform_kit.notices.rules import (
     Step,
 )
 from unspread.platform_kit.notices.statement import Ground, Redress, Refusal, for_removal
+from unspread.platform_kit.store import ActionKind
 
 STATEMENT = for_removal(
     count=2,
@@ -242,3 +243,49 @@ def test_what_waits_is_told_from_what_is_decided(record: Record, outbox: Outbox)
     assert [each.notice_id for each in record.decided()] == [second.notice_id, first.notice_id]
     record.appeal(first.notice_id, "look again", outbox.now, poster=False)
     assert [each.notice_id for each in record.waiting()] == [first.notice_id]
+
+
+def told(outbox: Outbox, record: Record) -> list[tuple[str, str]]:
+    """(contact, text) of everything that waits to be told."""
+    found = []
+    for action in outbox.due():
+        if action.action is ActionKind.TELL:
+            message = record.message(action)
+            assert message is not None
+            found.append((message.contact, message.text))
+            outbox.store.action_delivered(action.action_id, outbox.now)
+    return found
+
+
+def test_who_asked_is_told_of_each_step_that_others_take(outbox: Outbox) -> None:
+    record = Record(
+        outbox.store, HOSTS, 5, lambda notice, written: f"{notice.standing.status} {written}"
+    )
+    number, notice = record.receive(a_request(contact="person@example.org"), outbox.now)
+    assert told(outbox, record) == [("person@example.org", "open ")]
+    record.found_incomplete(notice.notice_id, {Need.CONTACT: Lack.MISSING}, "Ann", outbox.now)
+    assert told(outbox, record) == [("person@example.org", "incomplete ")]
+    record.complete(notice.notice_id, a_request(contact="other@example.org"), outbox.now)
+    assert told(outbox, record) == []
+    record.decline(notice.notice_id, Refusal.OTHER, "so it is", "Ann", outbox.now)
+    assert told(outbox, record) == [("other@example.org", "declined so it is")]
+    record.appeal(notice.notice_id, "look again", outbox.now, poster=False)
+    assert told(outbox, record) == []
+    record.answer_appeal(notice.notice_id, "no", "Ann", outbox.now, restore=False)
+    assert told(outbox, record) == [("other@example.org", "declined no")]
+    assert number not in "".join(outbox.store.read(lambda c: list(c.iterdump())))
+
+
+def test_nobody_is_told_if_nothing_is_there_to_tell_them(record: Record, outbox: Outbox) -> None:
+    received(record, outbox)
+    assert outbox.due() == ()
+
+
+def test_what_is_erased_is_not_told_any_more(outbox: Outbox) -> None:
+    record = Record(outbox.store, HOSTS, 5, lambda _notice, _written: "text")
+    notice = received(record, outbox)
+    record.remove(notice.notice_id, ["post/1"], STATEMENT, "Ann", outbox.now)
+    record.erase_texts(notice.notice_id, "Ann", outbox.now)
+    tell = next(each for each in outbox.due() if each.action is ActionKind.TELL)
+    assert record.message(tell) is None
+    assert "person@example.org" not in "".join(outbox.store.read(lambda c: list(c.iterdump())))
