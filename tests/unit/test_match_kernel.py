@@ -95,6 +95,6 @@ def test_the_package_is_built_from_source_with_and_without_a_compiler(tmp_path, 
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.endswith("match/index.py") for name in names)
-    assert any("match/_kernel." in name and name.endswith(".so") for name in names) == (
-        compiler is None
-    )
+    for part in ("match", "fingerprint"):
+        built = [name for name in names if f"{part}/_kernel." in name and name.endswith(".so")]
+        assert bool(built) == (compiler is None)

@@ -3,7 +3,7 @@ import pdqhash
 import pytest
 from PIL import Image, ImageOps
 
-from unspread.fingerprint import pdq
+from unspread.fingerprint import bands, pdq
 
 SIZES = [
     (5, 5),
@@ -86,3 +86,65 @@ def test_a_picture_too_small_to_blur_has_quality_zero():
     fingerprint = pdq.fingerprint(picture(4, 300))
     assert (fingerprint.value, fingerprint.quality) == (bytes(32), 0)
     assert reference(picture(4, 300)) == (bytes(32), 0)
+
+
+def slowly(length: int) -> np.ndarray:
+    """(64, length): the reference's two box filters and its sampling as one obvious matrix."""
+    window = -(-length // 128)
+    ahead = (window + 2) // 2
+    box = np.zeros((length, length))
+    for at in range(length):
+        covered = slice(max(at - window + ahead, 0), min(at + ahead, length))
+        box[at, covered] = 1 / len(range(length)[covered])
+    twice = box @ box
+    return twice[[int((row + 0.5) * length / 64) for row in range(64)]]
+
+
+@pytest.mark.parametrize("length", [*range(5, 300, 7), 640, 1080, 1366, 2049])
+def test_the_bands_are_two_box_filters_and_a_sampling(length):
+    matrix = slowly(length)
+    line = np.random.default_rng(length).integers(0, 256, (length, 3), np.uint8)
+    for backwards, read in ((False, line), (True, line[::-1])):
+        over = bands.bands(length, (backwards,))
+        samples = bands.weigh_lines(line, over) / over.whole
+        again = bands.weigh_columns(line.T.astype(float), over).T / over.whole
+        for each in (samples, again):
+            assert np.allclose(each[:: -1 if backwards else 1], matrix @ read, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (1224, 1633), (6, 33_100), (33_100, 6)])
+def test_both_kernels_give_the_same_fingerprints(height, width, monkeypatch):
+    assert bands._kernel is not None
+    pixels = picture(height, width)
+    for shown in (pixels, pixels[..., 1], pixels[::-1, ::-1], pixels.swapaxes(0, 1)):
+        compiled = pdq.small_matrices(shown, pdq.ORIENTATIONS)
+        with monkeypatch.context() as without:
+            without.setattr(bands, "_kernel", None)
+            plain = pdq.small_matrices(shown, pdq.ORIENTATIONS)
+        # Sums are whole numbers; but at the edges tents may be cut, and the order of adding shows.
+        assert (
+            np.array_equal(compiled[:, 2:-2, 2:-2], plain[:, 2:-2, 2:-2]) or min(height, width) < 64
+        )
+        assert np.allclose(compiled, plain, rtol=0, atol=1e-12)
+        assert pdq.fingerprints(compiled) == pdq.fingerprints(plain)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"lines": np.zeros((20, 8), np.uint16)}, id="words for bytes"),
+        pytest.param({"lines": np.zeros((20, 16), np.uint8)[:, ::2]}, id="bytes that lie apart"),
+        pytest.param({"starts": np.array([0, 18], np.int32)}, id="beyond the last line"),
+        pytest.param({"sums": np.zeros((2, 7), np.uint32)}, id="too little room"),
+    ],
+)
+def test_the_compiled_kernel_refuses_arrays_that_do_not_fit(wrong):
+    given = {
+        "lines": np.zeros((20, 8), np.uint8),
+        "starts": np.array([0, 17], np.int32),
+        "weights": np.array([1, 2, 1], np.uint16),
+        "sums": np.zeros((2, 8), np.uint32),
+    }
+    bands._kernel.weigh_lines(*given.values())
+    with pytest.raises(ValueError, match="fit"):
+        bands._kernel.weigh_lines(*(given | wrong).values())

@@ -7,34 +7,32 @@ and separable, so both are two products with banded matrices,
 
     B = T(height) · luma · T(width)ᵀ
 
-where the rows of T are tents of about 1/64 of the side. One pass over the pixels as bytes, one
-sixty-fourth of them at a time, and no full-size picture of floats. Mirrored tents give the same
-matrix of the mirrored picture, so that every orientation costs one pass, exactly.
+where the rows of T are tents of about 1/64 of the side (`bands`). One pass over the pixels as
+bytes and no full-size picture of floats. Mirrored tents give the same matrix of the mirrored
+picture, so that every orientation costs one pass, exactly.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unspread.fingerprint.bands import SAMPLES, bands, weigh_columns, weigh_lines
 from unspread.model import Fingerprint, Kind, Part
 
-SIDE: Final = 64
+SIDE: Final = SAMPLES
 """Samples along each side of the small matrix."""
 
 MIN_SIDE: Final = 5
 """Smaller pictures have no fingerprint: the reference answers zeros with quality 0."""
 
-_LUMA: Final = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue (pdqhashing.cpp, `luma_from_R_coeff` and following)."""
+_LUMA: Final = np.array([299.0, 587.0, 114.0])
+_LUMA_WHOLE: Final = 1000
+"""Weights of red, green and blue in thousandths (pdqhashing.cpp, `luma_from_R_coeff` and others):
+whole numbers, whose sums are exact."""
 
-_WINDOWS_PER_SIDE: Final = 128
-"""A box is 1/128 of the side wide, rounded up (downscaling.cpp, computeJaroszFilterWindowSize)."""
-
-_EXACT_IN_FLOAT32: Final = 1 << 24
 _GRID: Final = 1 << 20
 
 _GRADIENTS_PER_QUALITY: Final = 90
@@ -110,89 +108,26 @@ ORIENTATIONS: Final = tuple(_BY_EXIF.values())
 """The eight turns and mirrors of a picture, upright first."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """The pixels that one sample is made of, seen from the first side and from the last."""
-
-    start: int
-    weights: NDArray[Any]
-    """(2, n): of sample i from the first pixel on, and of sample 63 - i from the last one back."""
-    scale: float
-    """To multiply weighed sums with."""
-
-
-def _tents(length: int) -> NDArray[np.float64]:
-    """(64, length): what each sample takes of each pixel of a line."""
-    window = -(-length // _WINDOWS_PER_SIDE)
-    ahead = (window + 2) // 2
-    index = np.arange(length)
-    first = np.maximum(index - (window - ahead), 0)
-    last = np.minimum(index + ahead, length)
-    # T is needed in 64 rows only; a full box matrix of a long line would not fit in memory.
-    tents = np.zeros((SIDE, length))
-    for row, tent in enumerate(tents):
-        centre = int((row + 0.5) * length / SIDE)
-        share = 1 / (last[centre] - first[centre])
-        for inner in range(first[centre], last[centre]):
-            tent[first[inner] : last[inner]] += share / (last[inner] - first[inner])
-    return tents
-
-
-@lru_cache(maxsize=256)
-def _bands(length: int) -> tuple[_Band, ...]:
-    tents = _tents(length)
-    # Where no window is cut short the weights are whole 1/window²: as whole numbers their sums are
-    # exact in any order of adding, hence the same on every machine.
-    whole = (-(-length // _WINDOWS_PER_SIDE)) ** 2
-    small_enough = whole * 255 <= _EXACT_IN_FLOAT32
-    bands = []
-    for both in zip(tents, tents[::-1, ::-1], strict=True):
-        (used,) = np.nonzero(both[0] + both[1])
-        start, stop = int(used[0]), int(used[-1]) + 1
-        weights = np.array([each[start:stop] for each in both]) * whole
-        numbers = np.rint(weights)
-        if small_enough and np.allclose(weights, numbers, rtol=0, atol=1e-6):
-            weights = numbers.astype(np.float32)
-        bands.append(_Band(start, weights, 1 / whole))
-    return tuple(bands)
-
-
-def _along_columns(lines: NDArray[np.uint8], sides: Sequence[bool]) -> NDArray[np.float64]:
-    """(height, n) bytes to (len(sides), 64, n) samples down each column; True: from the last."""
-    height, width = lines.shape
-    samples = np.empty((len(sides), SIDE, width))
-    for row, band in enumerate(_bands(height)):
-        block = lines[band.start : band.start + band.weights.shape[1]].astype(band.weights.dtype)
-        weighed = band.weights[[int(side) for side in sides]] @ block
-        for place, mirrored in enumerate(sides):
-            target = samples[place, SIDE - 1 - row if mirrored else row]
-            np.multiply(weighed[place], band.scale, out=target)
-    return samples
-
-
-@lru_cache(maxsize=256)
-def _matrix_along_rows(length: int, mirrored: bool) -> NDArray[np.float64]:
-    """(length, 64): T(length)ᵀ, of the line read backwards if mirrored."""
-    tents = _tents(length)
-    return np.ascontiguousarray((tents[:, ::-1] if mirrored else tents).T)
-
-
 def small_matrices(pixels: Pixels, orientations: Sequence[Orientation]) -> Matrix:
     """(len(orientations), 64, 64): B of the picture turned each way, from one pass over it.
 
     Each side has at least `MIN_SIDE` pixels.
     """
     height, width = pixels.shape[:2]
-    sides = sorted({each.flips_rows for each in orientations})
-    samples = _along_columns(pixels.reshape(height, -1), sides)
+    down = tuple(sorted({each.flips_rows for each in orientations}))
+    across = tuple(sorted({each.flips_columns for each in orientations}))
+    rows, columns = bands(height, down), bands(width, across)
+    whole = rows.whole * columns.whole
+    samples = weigh_lines(pixels.reshape(height, -1) if pixels.ndim == 3 else pixels, rows)
     if pixels.ndim == 3:
-        samples = samples.reshape(len(sides), SIDE, width, 3) @ _LUMA
-    across = sorted({each.flips_columns for each in orientations})
-    weights = np.concatenate([_matrix_along_rows(width, each) for each in across], axis=1)
-    both = (samples.reshape(-1, width) @ weights).reshape(len(sides), SIDE, len(across), SIDE)
+        samples = samples.reshape(-1, width, 3) @ _LUMA
+        whole *= _LUMA_WHOLE
+    sums = weigh_columns(samples, columns) / whole
+    sums = sums.reshape(SIDE, len(down), SIDE, len(across))
     turned = []
     for each in orientations:
-        matrix = both[sides.index(each.flips_rows), :, across.index(each.flips_columns)]
+        matrix = sums[:, down.index(each.flips_rows), :, across.index(each.flips_columns)]
+        matrix = matrix[:: -1 if each.flips_rows else 1, :: -1 if each.flips_columns else 1]
         turned.append(matrix.T if each.transposes else matrix)
     return np.stack(turned)
 
