@@ -12,7 +12,7 @@ from unspread.fingerprint.decode import decode_fast
 from unspread.fingerprint.digest import digests, file_digests
 from unspread.fingerprint.files import HEAD_BYTES, STANDARD, Format, Limits, sniff
 from unspread.fingerprint.result import MediaScan, Sampling, Source
-from unspread.fingerprint.trim import Rectangle, without_borders
+from unspread.fingerprint.trim import Rectangle, rectangles_of
 from unspread.fingerprint.video import open_film
 from unspread.fingerprint.windows import window_probes
 from unspread.model import Media, Part
@@ -85,13 +85,10 @@ def _scan_picture(data: bytes, windows: bool, limits: Limits) -> MediaScan:
 
 
 def _rectangles(pixels: pdq.Pixels) -> Sequence[Rectangle]:
-    """The whole first, then what is left of it without borders."""
-    whole = Rectangle.whole(pixels)
-    if min(whole.height, whole.width) < pdq.MIN_SIDE:
+    """The whole first, then where in it a picture may stand."""
+    if min(pixels.shape[:2]) < pdq.MIN_SIDE:
         raise UnreadableMediaError("the picture is too small to be fingerprinted")
-    inner = without_borders(pixels)
-    too_small = min(inner.height, inner.width) < pdq.MIN_SIDE
-    return [whole] if inner == whole or too_small else [whole, inner]
+    return rectangles_of(pixels)
 
 
 def _scan_video(

@@ -10,6 +10,7 @@ averaged evenly, so that turns and mirrors of a window are exact signs and trans
 coefficients. The rule stands in docs/protocol/fingerprints.md, for the browser to follow too.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,12 +117,8 @@ def windows_of(table: Table, *, count: int, min_share: float) -> list[Window]:
         if larger >= smallest and smaller <= largest
     }
     sizes = list(contrasts)
-    found = []
-    for trio in zip(sizes, sizes[1:], sizes[2:], strict=False):
-        found += _anchors(list(trio), [contrasts[size] for size in trio])
-    found.sort(key=lambda each: (-each[0], each[1].reach, each[1].row, each[1].column))
     chosen: list[Window] = []
-    for _, window in found:
+    for window in _strongest_first(sizes, [contrasts[size] for size in sizes]):
         if 2 * window.reach < min_share * shorter or not _is_inside(window, table):
             continue
         if not any(_is_same(window, other) for other in chosen):
@@ -129,6 +126,37 @@ def windows_of(table: Table, *, count: int, min_share: float) -> list[Window]:
             if len(chosen) == count:
                 break
     return chosen
+
+
+def _strongest_first(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> Iterator[Window]:
+    """Refined one by one, as few are needed; of equal contrast by reach, row and column."""
+    places = [
+        (np.full(len(rows), level), rows, columns)
+        for level in range(1, len(sizes) - 1)
+        for rows, columns in [_anchors(sizes[level], contrasts[level - 1 : level + 2])]
+    ]
+    if not places:
+        return
+    levels, rows, columns = (np.concatenate(each) for each in zip(*places, strict=True))
+    strengths = np.empty(len(levels))
+    for level in range(1, len(sizes) - 1):
+        here = levels == level
+        strengths[here] = np.abs(contrasts[level][rows[here], columns[here]])
+    order = np.argsort(-strengths, kind="stable")
+    ends = np.flatnonzero(np.diff(strengths[order], append=np.nan) != 0) + 1
+    start = 0
+    for end in ends.tolist():
+        equal = [
+            _refined(
+                sizes[levels[at] - 1 : levels[at] + 2],
+                contrasts[levels[at] - 1 : levels[at] + 2],
+                int(rows[at]),
+                int(columns[at]),
+            )
+            for at in order[start:end].tolist()
+        ]
+        yield from sorted(equal, key=lambda each: (each.reach, each.row, each.column))
+        start = end
 
 
 def coefficients_of(table: Table, windows: list[Window]) -> tuple[pdq.Matrix, NDArray[np.int64]]:
@@ -200,14 +228,16 @@ def _boxes(sums: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return boxes
 
 
-def _anchors(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> list[tuple[float, Window]]:
-    """Contrast and window of each place that stands out from its 26 neighbours."""
+def _anchors(
+    size: int, contrasts: list[NDArray[np.float64]]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of each place that stands out from its 26 neighbours."""
     here = contrasts[1]
     # A window that begins outside the picture is of no use: its middle need not be looked at.
-    margin = max(1, int(_WINDOW_PER_HALF_SIZE * _SLACK * sizes[1]))
+    margin = max(1, int(_WINDOW_PER_HALF_SIZE * _SLACK * size))
     height, width = here.shape[0] - 2 * margin, here.shape[1] - 2 * margin
     if height < 1 or width < 1:
-        return []
+        return np.empty(0, np.intp), np.empty(0, np.intp)
 
     inside = here[margin : margin + height, margin : margin + width]
     around = here[margin - 1 : margin + height + 1, margin - 1 : margin + width + 1]
@@ -217,31 +247,30 @@ def _anchors(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> list[tup
     is_dip = (inside < -_MIN_CONTRAST) & (inside <= darkest)
     rows, columns = np.nonzero(is_peak | is_dip)
     rows, columns = rows + margin, columns + margin
-    side = np.sign(here[rows, columns])
-    stays = np.ones(len(rows), bool)
     for level in (contrasts[0], contrasts[2]):
         for down in (-1, 0, 1):
             for right in (-1, 0, 1):
-                other = level[rows + down, columns + right]
-                stays &= ~(other * side > here[rows, columns] * side)
-    found = []
-    for row, column in zip(rows[stays].tolist(), columns[stays].tolist(), strict=True):
-        sign = np.sign(here[row, column])
-        down = sign * here[row - 1 : row + 2, column]
-        across = sign * here[row, column - 1 : column + 2]
-        sized = sign * np.array([each[row, column] for each in contrasts])
-        size = 2 ** _peak(np.log2(np.array(sizes) + 0.5), sized)
-        found.append(
-            (
-                float(abs(here[row, column])),
-                Window(
-                    float(row) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), down),
-                    float(column) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), across),
-                    float(size * _WINDOW_PER_HALF_SIZE),
-                ),
-            )
-        )
-    return found
+                value = here[rows, columns]
+                stays = ~(level[rows + down, columns + right] * np.sign(value) > np.abs(value))
+                rows, columns = rows[stays], columns[stays]
+    return rows, columns
+
+
+def _refined(
+    sizes: list[int], contrasts: list[NDArray[np.float64]], row: int, column: int
+) -> Window:
+    """The window around an anchor of the middle one of three sizes."""
+    here = contrasts[1]
+    sign = np.sign(here[row, column])
+    down = sign * here[row - 1 : row + 2, column]
+    across = sign * here[row, column - 1 : column + 2]
+    sized = sign * np.array([each[row, column] for each in contrasts])
+    size = 2 ** _peak(np.log2(np.array(sizes) + 0.5), sized)
+    return Window(
+        float(row) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), down),
+        float(column) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), across),
+        float(size * _WINDOW_PER_HALF_SIZE),
+    )
 
 
 def _extreme(choose: np.ufunc, around: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -289,8 +318,10 @@ def _interpolated(
     row = np.minimum(rows.astype(np.intp), sums.shape[0] - 2)
     column = np.minimum(columns.astype(np.intp), sums.shape[1] - 2)
     down, right = (rows - row)[:, :, None], (columns - column)[:, None, :]
-    row, column = row[:, :, None], column[:, None, :]
-    above = sums[row, column] * (1 - right) + sums[row, column + 1] * right
-    below = sums[row + 1, column] * (1 - right) + sums[row + 1, column + 1] * right
+    wide = sums.shape[1]
+    flat, at = sums.ravel(), row[:, :, None] * wide + column[:, None, :]
+    above = flat.take(at) * (1 - right) + flat.take(at + 1) * right
+    at += wide
+    below = flat.take(at) * (1 - right) + flat.take(at + 1) * right
     between: NDArray[np.float64] = above * (1 - down) + below * down
     return between
