@@ -3,7 +3,7 @@ import pdqhash
 import pytest
 from PIL import Image, ImageOps
 
-from unspread.fingerprint import bands, pdq
+from unspread.fingerprint import bands, kernel, pdq
 
 SIZES = [
     (5, 5),
@@ -114,12 +114,12 @@ def test_the_bands_are_two_box_filters_and_a_sampling(length):
 
 @pytest.mark.parametrize(("height", "width"), [*SIZES, (1224, 1633), (6, 33_100), (33_100, 6)])
 def test_both_kernels_give_the_same_fingerprints(height, width, monkeypatch):
-    assert bands._kernel is not None
+    assert kernel.compiled is not None
     pixels = picture(height, width)
     for shown in (pixels, pixels[..., 1], pixels[::-1, ::-1], pixels.swapaxes(0, 1)):
         compiled = pdq.small_matrices(shown, pdq.ORIENTATIONS)
         with monkeypatch.context() as without:
-            without.setattr(bands, "_kernel", None)
+            without.setattr(kernel, "compiled", None)
             plain = pdq.small_matrices(shown, pdq.ORIENTATIONS)
         # Sums are whole numbers; but at the edges tents may be cut, and the order of adding shows.
         assert (
@@ -145,6 +145,6 @@ def test_the_compiled_kernel_refuses_arrays_that_do_not_fit(wrong):
         "weights": np.array([1, 2, 1], np.uint16),
         "sums": np.zeros((2, 8), np.uint32),
     }
-    bands._kernel.weigh_lines(*given.values())
+    kernel.compiled.weigh_lines(*given.values())
     with pytest.raises(ValueError, match="fit"):
-        bands._kernel.weigh_lines(*(given | wrong).values())
+        kernel.compiled.weigh_lines(*(given | wrong).values())

@@ -9,11 +9,12 @@ adding leaves there, 1e-13, is rounded away before coefficients are compared.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unspread.fingerprint import kernel
 
 SAMPLES: Final = 64
 """Of a line."""
@@ -27,18 +28,6 @@ _MAX_COMPILED_WINDOW: Final = 257
 _EXACT_IN_FLOAT32: Final = 1 << 24
 
 Sums = NDArray[np.float64]
-
-
-def _compiled() -> ModuleType | None:
-    """None without a compiler when it was installed: slower, not different."""
-    try:
-        from unspread.fingerprint import _kernel
-    except ImportError:
-        return None
-    return _kernel
-
-
-_kernel: Final = _compiled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +92,7 @@ def _cut_tent(length: int, window: int, centre: int) -> tuple[int, NDArray[np.fl
 
 def weigh_lines(lines: NDArray[np.uint8], over: Bands) -> Sums:
     """(height, n) bytes to (m, n): under each tent over the height, down each column."""
-    if _kernel is None or len(over.weights) >= 2 * _MAX_COMPILED_WINDOW:
+    if kernel.compiled is None or len(over.weights) >= 2 * _MAX_COMPILED_WINDOW:
         sums = np.empty((len(over.starts), lines.shape[1]))
         exact = over.whole * 255 <= _EXACT_IN_FLOAT32
         weights = over.weights.astype(np.float32 if exact else np.float64)
@@ -114,7 +103,7 @@ def weigh_lines(lines: NDArray[np.uint8], over: Bands) -> Sums:
         if lines.strides[1] != 1:
             lines = np.ascontiguousarray(lines)
         whole = np.zeros((len(over.starts), lines.shape[1]), np.uint32)
-        _kernel.weigh_lines(lines, over.starts, over.weights, whole)
+        kernel.compiled.weigh_lines(lines, over.starts, over.weights, whole)
         sums = whole.astype(np.float64)
     for row, start, cut in over.cut:
         sums[row] = cut @ lines[start : start + len(cut)]
@@ -126,12 +115,12 @@ def weigh_columns(samples: Sums, over: Bands) -> Sums:
     samples = np.ascontiguousarray(samples)
     sums = np.empty((len(samples), len(over.starts)))
     weights = over.weights.astype(np.float64)
-    if _kernel is None:
+    if kernel.compiled is None:
         for column, start in enumerate(over.starts):
             if start >= 0:
                 sums[:, column] = samples[:, start : start + len(weights)] @ weights
     else:
-        _kernel.weigh_columns(samples, over.starts, weights, sums)
+        kernel.compiled.weigh_columns(samples, over.starts, weights, sums)
     for column, start, cut in over.cut:
         sums[:, column] = samples[:, start : start + len(cut)] @ cut
     return sums

@@ -31,6 +31,7 @@ from pillow_heif import HeifImageFile, open_heif
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint.files import HEAD_BYTES, Format, Limits, sniff
 from unspread.fingerprint.pdq import UPRIGHT, Orientation, Pixels
+from unspread.fingerprint.png import decode_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def decode_fast(data: bytes, limits: Limits) -> Picture:
         if image.format == "HEIF" and image.mode == "RGB":
             return Picture(np.asarray(open_heif(BytesIO(data))), orientation, "libheif")
         if image.format == "PNG" and image.mode in {"L", "RGB", "RGBA"}:
-            return Picture(_opaque(_png(data)), orientation, "imagecodecs")
+            return Picture(_opaque(decode_png(data)), orientation, "libdeflate")
     except MemoryError:
         raise UnreadableMediaError("the picture is too large for this machine") from None
     except _PILLOW_RAISES:
@@ -182,19 +183,10 @@ def _canonical(image: Image.Image) -> Pixels:
     return np.asarray(image)
 
 
-def _png(data: bytes) -> Pixels:
-    pixels: Pixels = imagecodecs.png_decode(data)
-    if pixels.dtype != np.uint8:
-        raise ValueError("16 bits a channel: left to the canonical decoder")
-    return pixels
-
-
 def _opaque(pixels: Pixels) -> Pixels:
     """The same pixels without an alpha channel that hides nothing."""
     if pixels.ndim == 3 and pixels.shape[2] not in {1, 3}:
         if pixels[..., -1].min() < 255:
             raise ValueError("transparent: left to the canonical decoder")
-        pixels = pixels[..., :-1]
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        return pixels[..., 0]
-    return np.ascontiguousarray(pixels)
+        pixels = np.ascontiguousarray(pixels[..., :-1])
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
