@@ -19,7 +19,7 @@ from unspread.crypto import (
     withdrawal_message,
 )
 from unspread.feed.blobs import MemoryBlobs
-from unspread.feed.canaries import CanaryEpoch
+from unspread.feed.canaries import CanaryBook, CanaryEpoch
 from unspread.feed.latest import Latest
 from unspread.feed.records import (
     AckRecord,
@@ -53,6 +53,10 @@ def made(name: str, length: int) -> bytes:
     return hashlib.shake_256(name.encode()).digest(length)
 
 
+EPOCH = CanaryEpoch(1, made("seed", 32), count=2)
+"""Of whose canaries the partner gets one."""
+
+
 def entries() -> MemoryEntries:
     """One entry of each kind, and a second listing with everything in it."""
     source = MemoryEntries()
@@ -77,16 +81,17 @@ def entries() -> MemoryEntries:
     )  # fmt: skip
     signature = keys[0].sign(withdrawal_message(ORIGIN, keys[0].public))
     withdrawal = ChangeRecord.withdrawal(ListingId(0), Level.UNVERIFIED, keys[0].public, signature)
-    epoch = CanaryEpoch(1, made("seed", 32), count=1)
+    hour = int(HOUR.timestamp()) // 3600
     source.rows += [
         add_entry(image, receipt.item_salt(0)),
         add_entry(video, receipt.item_salt(1)),
         change_entry(withdrawal, made("change salt", 16)),
         *padding_entries(2, made("padding", 16)),
         AckRecord("Sample board", 5, NOW).to_entry(),
-        epoch.commitment().to_entry(),
-        epoch.entry(0, HOUR),
-        epoch.reveal([(7, int(HOUR.timestamp()) // 3600, 0)]).to_entry(),
+        EPOCH.commitment().to_entry(),
+        EPOCH.entry(0, HOUR),
+        EPOCH.entry(1, HOUR, windows=2),
+        EPOCH.reveal([(7, hour, 0), (8, hour, 2)]).to_entry(),
         PolicyRecord("page", made("page", 32)).to_entry(),
     ]
     return source
@@ -98,8 +103,9 @@ def make() -> dict[str, Any]:
     key = OpeningKey(SEEDS["partner"])
     log_key = SigningKey(SEEDS["log"])
     writer = FeedWriter(
-        origin=ORIGIN, log_key=log_key, public=public, private=MemoryBlobs(), source=source
-    )
+        origin=ORIGIN, log_key=log_key, public=public, private=MemoryBlobs(), source=source,
+        canaries=CanaryBook({1: EPOCH}, {7: (1, 0), 8: (1, 1)}),
+    )  # fmt: skip
     partner = FeedPartner("sample-board", key.public)
     roots = [
         writer.publish(size, [partner], NOW).root.hex() for size in range(len(source.rows) + 1)

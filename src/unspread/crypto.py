@@ -96,6 +96,10 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> None:
         raise SignatureError("the signature does not hold") from None
 
 
+ML_DSA_44_PUBLIC_BYTES: Final = 1312
+"""FIPS 204, table 2."""
+
+
 class PostQuantumSigningKey:
     """An ML-DSA-44 private key (FIPS 204). Its repr and its errors show nothing of it."""
 
@@ -107,7 +111,7 @@ class PostQuantumSigningKey:
             raise InputError("an ML-DSA-44 seed has 32 bytes")
         self._key = MLDSA44PrivateKey.from_seed_bytes(seed)
         self.public = self._key.public_key().public_bytes_raw()
-        """The 1312 bytes of the public key."""
+        """The ML_DSA_44_PUBLIC_BYTES of the public key."""
 
     def sign(self, message: bytes) -> bytes:
         """The 2420 bytes of a signature, with an empty context."""

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     log = TrialLog(0)
+    log.now = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

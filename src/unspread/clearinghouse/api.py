@@ -226,7 +226,8 @@ class _Partners:
             "state": known.state,
             "log_origin": service.log_origin,
             "log_key": to_b64(service.log_key.public),
-            "feed": service.settings.url,
+            "log_key_post_quantum": to_b64(service.post_quantum_log_key.public),
+            "feed": service.settings.feed_url or service.settings.url,
             "push": f"{service.settings.url}/feed/push",
         }
         return _json(msgspec.json.encode(answer), 201)

@@ -14,7 +14,6 @@ from unspread.clearinghouse import api, composition, files, health, key_files, p
 from unspread.clearinghouse.django_mount import DjangoMount
 from unspread.clearinghouse.service import Service
 from unspread.clearinghouse.settings import Settings
-from unspread.feed.blobs import DirectoryBlobs
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -50,7 +49,7 @@ def application(service: Service) -> ASGIApp:
     core = Starlette(
         routes=[
             *api.routes(service),
-            *files.routes(DirectoryBlobs(settings.blobs)),
+            *files.routes(service.blobs),
             *health.routes(service, service.registry),
             *_exchange_routes(service),
             Mount("/", django),

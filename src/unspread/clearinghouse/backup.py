@@ -19,12 +19,12 @@ from django.apps import apps
 from django.core.management import call_command
 from psycopg import sql
 
-from unspread.clearinghouse import checking, composition, key_files
+from unspread.clearinghouse import canaries, checking, composition, key_files
 from unspread.clearinghouse.database import Sqlite, connect
+from unspread.clearinghouse.files import public_blobs
 from unspread.clearinghouse.settings import Settings
 from unspread.clearinghouse.store import Transaction, begin, item_by_listing, mark_lost
 from unspread.errors import InputError, StateError
-from unspread.feed.blobs import DirectoryBlobs
 from unspread.feed.records import BLINDED, Entry, EntryKind
 from unspread.feed.writer import CHECKPOINT_PATH, LOG_PREFIX
 from unspread.transparency.tiles import TileReader
@@ -178,6 +178,8 @@ def restore(backup: Path, settings: Settings, *, published: Path | None, now: in
     if (backup / _TABLES).exists():
         _copy_tables_in(settings, backup / _TABLES)
     if published is not None:
+        if settings.store_url:
+            raise BackupError("what is in the object store is there: leave --published out")
         shutil.copytree(published, settings.blobs, dirs_exist_ok=True)
         newer = published.parent / settings.private_blobs.name
         if newer.exists():
@@ -187,18 +189,20 @@ def restore(backup: Path, settings: Settings, *, published: Path | None, now: in
 
 def _catch_up(settings: Settings, now: int) -> int:
     """Append what was signed and is not in the database; erase what was erased since."""
-    public = DirectoryBlobs(settings.blobs)
+    public = public_blobs(settings)
     checkpoint = checking.signed_checkpoint(settings, public, CHECKPOINT_PATH)
     connection = connect(settings)
     try:
         connection.begin()
         transaction = begin(connection, now)
         if checkpoint is not None and checkpoint.size > transaction.size:
+            size = transaction.size
             reader = TileReader(lambda path: public.get(LOG_PREFIX + path), checkpoint.size)
             if reader.frontier().root() != checkpoint.root:
                 raise BackupError("the published log is not what its checkpoint says")
-            for _, entry in reader.entries(transaction.size, checkpoint.size):
+            for _, entry in reader.entries(size, checkpoint.size):
                 transaction.append(entry_from_public(entry), listing_id=-1)
+            canaries.recognise(transaction, key_files.canary_key(settings), size)
         _erase_again(transaction, settings)
         transaction.finish()
         connection.commit()

@@ -11,6 +11,7 @@ from typing import Final
 
 from unspread.clearinghouse import audit, key_files
 from unspread.clearinghouse.database import Connection, connect
+from unspread.clearinghouse.files import public_blobs
 from unspread.clearinghouse.partners import partners
 from unspread.clearinghouse.publisher import DatabaseEntries
 from unspread.clearinghouse.settings import Settings
@@ -50,7 +51,7 @@ class Finding:
 
 
 def signed_checkpoint(settings: Settings, blobs: BlobStore, path: str) -> Checkpoint | None:
-    """The checkpoint in a store, if its signature by the log's key holds; None if there is none.
+    """The checkpoint in a store, if both signatures of the log's hold; None if there is none.
 
     Raises:
         TrustError: if it is not the log's.
@@ -61,12 +62,13 @@ def signed_checkpoint(settings: Settings, blobs: BlobStore, path: str) -> Checkp
         return None
     origin = key_files.log_origin(settings)
     note.require(NoteSigner(origin, key_files.log_key(settings)).key)
+    note.require(NoteSigner(origin, key_files.post_quantum_log_key(settings)).key)
     return Checkpoint.from_text(note.text)
 
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Everything that can be compared, one finding after the other."""
-    public, private = DirectoryBlobs(settings.blobs), DirectoryBlobs(settings.private_blobs)
+    public, private = public_blobs(settings), DirectoryBlobs(settings.private_blobs)
     try:
         published = signed_checkpoint(settings, public, CHECKPOINT_PATH)
         signed = signed_checkpoint(settings, private, SIGNED)

@@ -16,6 +16,7 @@ import structlog
 
 from unspread.clearinghouse import (
     backup,
+    canaries,
     checking,
     composition,
     key_files,
@@ -27,6 +28,10 @@ from unspread.clearinghouse.database import connect
 from unspread.clearinghouse.settings import DEFAULT_PORT, Settings
 from unspread.clearinghouse.staff import members
 from unspread.errors import InputError, UnspreadError
+from unspread.feed.canaries import CANARIES_PER_EPOCH
+from unspread.feed.records import Surface
+from unspread.feed.sealing import Scope
+from unspread.model import Level
 
 T = TypeVar("T")
 
@@ -41,6 +46,30 @@ _database = click.option(
     default="",
     envvar="UNSPREAD_DATABASE",
     help="postgresql://user@host/name; SQLite in the data directory if not given.",
+)
+_store = click.option(
+    "--store",
+    "store_url",
+    default="",
+    envvar="UNSPREAD_STORE",
+    help="Object store of log and feed, s3://bucket/prefix; in the data directory if not given.",
+)
+_surfaces = click.option(
+    "--surface",
+    "surfaces",
+    multiple=True,
+    type=click.Choice([each.name.lower() for each in Surface]),
+    help="Where the partner looks; all if not given.",
+)
+_countries = click.option(
+    "--country", "countries", multiple=True, help="Like DE: where it is; all if not given."
+)
+_levels = click.option(
+    "--level",
+    "levels",
+    multiple=True,
+    type=click.Choice([each.value for each in Level]),
+    help="Listings of these levels; all but quarantined if not given.",
 )
 
 
@@ -65,6 +94,16 @@ def clearinghouse() -> None:
     help="A tlog-policy file: whom to ask, and how many must sign before a list is published.",
 )
 @click.option(
+    "--canaries",
+    "canaries_per_epoch",
+    default=CANARIES_PER_EPOCH,
+    show_default=True,
+    help="Planted in an epoch to trace a leaked list; 0: none.",
+)
+@click.option("--epoch-days", default=30.0, show_default=True, help="Of canaries.")
+@_store
+@click.option("--feed-url", default="", help="Where platforms fetch the feed, if not at --url.")
+@click.option(
     "--client-address-header", default="", help="Set by the proxy in front, e.g. x-forwarded-for."
 )
 def serve(  # noqa: PLR0917 - click passes them by name
@@ -78,6 +117,10 @@ def serve(  # noqa: PLR0917 - click passes them by name
     tick: float,
     padding_batch: int,
     witnesses: Path | None,
+    canaries_per_epoch: int,
+    epoch_days: float,
+    store_url: str,
+    feed_url: str,
     client_address_header: str,
 ) -> None:
     """Serve people's page, platforms' feed and the staff console."""
@@ -95,6 +138,10 @@ def serve(  # noqa: PLR0917 - click passes them by name
         tick_seconds=tick,
         padding_batch=padding_batch,
         witness_policy=witnesses,
+        canaries_per_epoch=canaries_per_epoch,
+        canary_epoch_days=epoch_days,
+        store_url=store_url,
+        feed_url=feed_url.rstrip("/"),
         client_address_header=client_address_header,
     )
     _log_as_json()
@@ -144,8 +191,8 @@ def _log_as_json() -> None:
 
 
 @contextmanager
-def _open(data: Path, database: str) -> Iterator[Settings]:
-    settings = Settings(data=data, database_url=database)
+def _open(data: Path, database: str, store_url: str = "") -> Iterator[Settings]:
+    settings = Settings(data=data, database_url=database, store_url=store_url)
     key_files.prepare(settings)
     composition.compose(settings, key_files.django_key(settings), {})
     composition.migrate()
@@ -181,9 +228,10 @@ def migrate(data: Path, database: str) -> None:
 @clearinghouse.command()
 @_data
 @_database
-def check(data: Path, database: str) -> None:
+@_store
+def check(data: Path, database: str, store_url: str) -> None:
     """Compare log, database and feed, beside a running server too. Exit status 4 if they differ."""
-    with _open(data, database) as settings:
+    with _open(data, database, store_url) as settings:
         bad = 0
         for finding in checking.check(settings):
             click.echo(finding.to_line())
@@ -211,19 +259,47 @@ def back_up(data: Path, database: str, to: Path, keep_days: int) -> None:
 @clearinghouse.command()
 @_data
 @_database
+@_store
 @click.option("--from", "source", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--published",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The old data directory's `public`, or a mirror: without it the log may fork.",
 )
-def restore(data: Path, database: str, source: Path, published: Path | None) -> None:
+def restore(
+    data: Path, database: str, store_url: str, source: Path, published: Path | None
+) -> None:
     """Restore a backup into a new data directory, and check it."""
-    settings = Settings(data=data, database_url=database)
+    settings = Settings(data=data, database_url=database, store_url=store_url)
     size = backup.restore(source, settings, published=published, now=int(time.time()))
     click.echo(f"restored; the log has {size} entries")
-    if published is None:
+    if published is None and not store_url:
         click.echo("the log was not compared with what was published: only for drills", err=True)
+
+
+@clearinghouse.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_data
+@_database
+def trace(file: Path, data: Path, database: str) -> None:
+    """Say from which partner a leaked list comes.
+
+    FILE holds the list in any text form: every run of 64 or 32 hexadecimal digits is taken for a
+    fingerprint. Partners that the canaries in it point at are named; two or three that mixed their
+    lists are each named. An innocent partner is named once in a million epochs.
+    """
+    with _open(data, database) as settings:
+        connection = connect(settings, read_only=True)
+
+        def values() -> Iterator[bytes]:
+            with file.open(encoding="utf-8", errors="replace") as lines:
+                yield from canaries.values_in(lines)
+
+        found = canaries.trace(connection, key_files.canary_key(settings), values)
+        known = {each.partner_id: each.name for each in partners.partners(connection)}
+        connection.close()
+    for line in canaries.words(found, known):
+        click.echo(line)
 
 
 @clearinghouse.group()
@@ -270,30 +346,71 @@ def partner() -> None:
 @click.option(
     "--scope", "scopes", multiple=True, help="feed, feedback, lookup, …; default both first."
 )
+@_surfaces
+@_countries
+@_levels
 @click.option("--by", default="command line", help="Who invites; stands in the audit trail.")
 def invite(  # noqa: PLR0917 - click passes them by name
-    name: str, data: Path, database: str, role: str, scopes: tuple[str, ...], by: str
+    name: str,
+    data: Path,
+    database: str,
+    role: str,
+    scopes: tuple[str, ...],
+    surfaces: tuple[str, ...],
+    countries: tuple[str, ...],
+    levels: tuple[str, ...],
+    by: str,
 ) -> None:
     """Print an invitation for NAME, good once, for 14 days."""
     wanted = frozenset(scopes or partners.DEFAULT_SCOPES.split())
+    given = Scope.from_words(surfaces, countries, levels)
     with _open(data, database) as settings:
-        click.echo(
-            _write(settings, lambda tx: partners.invite(tx, name, role=role, scopes=wanted, by=by))
+        invitation = _write(
+            settings,
+            lambda tx: partners.invite(tx, name, role=role, scopes=wanted, by=by, feed_scope=given),
         )
+        click.echo(invitation)
+
+
+@partner.command(name="scope")
+@click.argument("partner_id")
+@_data
+@_database
+@_surfaces
+@_countries
+@_levels
+@click.option("--by", "approvers", multiple=True, required=True, help="A member of staff; twice.")
+def set_scope(  # noqa: PLR0917 - click passes them by name
+    partner_id: str,
+    data: Path,
+    database: str,
+    surfaces: tuple[str, ...],
+    countries: tuple[str, ...],
+    levels: tuple[str, ...],
+    approvers: tuple[str, ...],
+) -> None:
+    """Change what of the list a partner gets. Its platform reads the list anew and drops the rest.
+
+    Two members of staff say yes. What is not given is not limited.
+    """
+    scope = Scope.from_words(surfaces, countries, levels)
+    with _open(data, database) as settings:
+        _write(settings, lambda tx: partners.set_feed_scope(tx, partner_id, scope, by=approvers))
+        click.echo(scope.to_text())
 
 
 @partner.command(name="list")
 @_data
 @_database
 def list_partners(data: Path, database: str) -> None:
-    """Every partner: id, state, role, digest of its keys, size applied, name."""
+    """Every partner: id, state, role, digest of its keys, size applied, what it gets, name."""
     with _open(data, database) as settings:
         connection = connect(settings)
         for each in partners.partners(connection):
             words = partners.keys_words(each) if each.signing_key else "-"
             click.echo(
                 f"{each.partner_id}\t{each.state}\t{each.role}\t{words}\t{each.applied_size}"
-                f"\t{each.name}"
+                f"\t{each.feed_scope.to_text()}\t{each.name}"
             )
         connection.close()
 

@@ -1,4 +1,4 @@
-"""What is due without anybody asking: expiry, erasure, acknowledgements in the log.
+"""What is due without anybody asking: expiry and erasure.
 
 Each function is a job for the writer and does a bounded amount; `Housekeeper` calls them again
 until nothing is left, and every ten minutes.
@@ -6,7 +6,6 @@ until nothing is left, and every ten minutes.
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -16,7 +15,7 @@ from unspread.clearinghouse.rules import FINAL_STATES, is_over
 from unspread.clearinghouse.store import SECONDS_PER_DAY, Transaction
 from unspread.clearinghouse.writer import DATABASE_ERRORS, Writer
 from unspread.errors import UnspreadError
-from unspread.feed.records import AckRecord, Authority, ChangeReason, ChangeRecord
+from unspread.feed.records import Authority, ChangeReason, ChangeRecord
 from unspread.model import ListingId, State
 
 EVERY_SECONDS: Final = 600.0
@@ -106,31 +105,10 @@ def erase_tombstones(tx: Transaction) -> int:
     return 0
 
 
-def log_acknowledgements(tx: Transaction) -> int:
-    """Put what partners acknowledged since the last time into the log, one entry each."""
-    due = tx.connection.rows(
-        "SELECT p.partner_id, p.name, p.applied_size, COALESCE(a.at, p.last_heard_at)"
-        " FROM partner p LEFT JOIN acknowledgement a"
-        " ON a.partner_id = p.partner_id AND a.size = p.applied_size"
-        " WHERE p.applied_size > p.logged_size AND p.state = 'active' ORDER BY p.partner_id"
-    )
-    for partner_id, name, applied_size, second in due:
-        # When it was said, not when it is written down: the public counts the seconds.
-        at = datetime.fromtimestamp(second, UTC)
-        public_name = name.encode()[:64].decode(errors="ignore")
-        position = tx.append(AckRecord(public_name, applied_size, at).to_entry(), listing_id=-1)
-        # An acknowledgement of acknowledgements alone is none: the log would never rest.
-        tx.connection.run(
-            "UPDATE partner SET logged_size = ? WHERE partner_id = ?", position + 1, partner_id
-        )
-    return 0
-
-
 JOBS: Final[tuple[Callable[[Transaction], int], ...]] = (
     expire,
     forget_ended,
     erase_tombstones,
-    log_acknowledgements,
 )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unspread.clearinghouse.settings import Settings
-from unspread.crypto import HandleKey, SigningKey
+from unspread.crypto import HandleKey, PostQuantumSigningKey, SigningKey
 from unspread.errors import StateError
 
 
@@ -71,6 +71,21 @@ def log_key(settings: Settings) -> SigningKey:
         return SigningKey(bytes.fromhex(seed.decode()))
     except ValueError:
         raise DataDirectoryError("keys/log.key is damaged: restore it from a backup") from None
+
+
+def post_quantum_log_key(settings: Settings) -> PostQuantumSigningKey:
+    """The key that signs the log's checkpoints a second time, by ML-DSA-44."""
+    seed = _once(settings.keys / "log-ml-dsa.key", lambda: secrets.token_hex(32).encode())
+    try:
+        return PostQuantumSigningKey(bytes.fromhex(seed.decode()))
+    except ValueError:
+        raise DataDirectoryError("keys/log-ml-dsa.key is damaged: restore it") from None
+
+
+def canary_key(settings: Settings) -> bytes:
+    """The seed of each epoch of canaries follows from it; 32 bytes."""
+    content = _once(settings.keys / "canaries.key", lambda: secrets.token_hex(32).encode())
+    return bytes.fromhex(content.decode())
 
 
 def log_origin(settings: Settings) -> str:

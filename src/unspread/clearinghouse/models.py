@@ -119,9 +119,51 @@ class Partner(models.Model):
     applied_size = models.BigIntegerField(default=0)
     logged_size = models.BigIntegerField(default=0)
     """The size that its last acknowledgement in the log names."""
+    feed_scope = models.CharField(max_length=1000, db_default="")
+    """`feed.sealing.Scope.to_text()`; empty: everything."""
 
     class Meta:
         db_table = "partner"
+
+
+class LoggedPolicy(models.Model):
+    """The newest digest in the log of each document that the clearinghouse goes by."""
+
+    label = models.CharField(max_length=64, primary_key=True)
+    digest = models.BinaryField(max_length=32)
+
+    class Meta:
+        db_table = "logged_policy"
+
+
+class CanaryEpoch(models.Model):
+    """An epoch of canaries; its seed follows from `keys/canaries.key` and its number."""
+
+    epoch = models.BigIntegerField(primary_key=True)
+    count = models.IntegerField()
+    position = models.BigIntegerField()
+    """Of the entry that commits to its seed."""
+    began_at = models.BigIntegerField()
+    spread_seconds = models.BigIntegerField()
+    """Within so long its canaries are listed, one after the other."""
+    revealed_at = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "canary_epoch"
+
+
+class Canary(models.Model):
+    """Which entry of the log is which canary."""
+
+    position = models.BigIntegerField(primary_key=True)
+    epoch = models.BigIntegerField()
+    number = models.IntegerField()
+
+    class Meta:
+        db_table = "canary"
+        constraints = (
+            models.UniqueConstraint(fields=["epoch", "number"], name="canary_listed_once"),
+        )
 
 
 class PartnerApproval(models.Model):

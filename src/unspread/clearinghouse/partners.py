@@ -7,7 +7,7 @@ partner proves itself by signing (RFC 9421) with the key whose public half stand
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -26,6 +26,7 @@ from unspread.clearinghouse.database import Connection, Row
 from unspread.clearinghouse.store import Transaction
 from unspread.crypto import seal_to, sha256
 from unspread.errors import InputError, StateError, TrustError
+from unspread.feed.sealing import EVERYTHING, Scope
 
 INVITATION_SECONDS: Final = 14 * 86_400
 APPROVALS_NEEDED: Final = 2
@@ -64,11 +65,12 @@ class Partner:
     created_at: int
     last_heard_at: int
     applied_size: int
+    feed_scope: Scope
 
 
 _PARTNER: Final = (
     "SELECT partner_id, name, role, state, scopes, signing_key, next_signing_key, sealing_key,"
-    " created_at, last_heard_at, applied_size FROM partner "
+    " created_at, last_heard_at, applied_size, feed_scope FROM partner "
 )
 
 
@@ -76,6 +78,7 @@ def _partner(row: Row) -> Partner:
     return Partner(
         row[0], row[1], row[2], row[3], frozenset(row[4].split()), bytes(row[5]), bytes(row[6]),
         bytes(row[7]), row[8], row[9], row[10],
+        Scope.from_text(row[11]) if row[11] else EVERYTHING,
     )  # fmt: skip
 
 
@@ -96,8 +99,18 @@ def partner(connection: Connection, partner_id: str) -> Partner:
     return _partner(rows[0])
 
 
-def invite(tx: Transaction, name: str, *, role: str, scopes: frozenset[str], by: str) -> str:
+def invite(
+    tx: Transaction,
+    name: str,
+    *,
+    role: str,
+    scopes: frozenset[str],
+    by: str,
+    feed_scope: Scope = EVERYTHING,
+) -> str:
     """A new invitation, to be handed to the partner; it is not stored and cannot be shown again.
+
+    `feed_scope` is what of the list the partner gets; two approve it with the partner's keys.
 
     Raises:
         InputError: for an empty name, an unknown role or scope.
@@ -111,8 +124,8 @@ def invite(tx: Transaction, name: str, *, role: str, scopes: frozenset[str], by:
     tx.connection.run(
         "INSERT INTO partner (partner_id, name, role, state, scopes, invitation_digest,"
         " invitation_expires_at, signing_key, sealing_key, next_signing_key,"
-        " created_at, last_heard_at, applied_size, logged_size)"
-        " VALUES (?, ?, ?, 'invited', ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)",
+        " created_at, last_heard_at, applied_size, logged_size, feed_scope)"
+        " VALUES (?, ?, ?, 'invited', ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?)",
         partner_id,
         name.strip(),
         role,
@@ -123,8 +136,12 @@ def invite(tx: Transaction, name: str, *, role: str, scopes: frozenset[str], by:
         b"",
         b"",
         tx.now,
+        feed_scope.to_text(),
     )
-    record(tx, by, "partner.invite", partner_id, f"role {role}, scopes {' '.join(sorted(scopes))}")
+    detail = f"role {role}, scopes {' '.join(sorted(scopes))}"
+    if feed_scope != EVERYTHING:
+        detail += f", {feed_scope.to_text()}"
+    record(tx, by, "partner.invite", partner_id, detail)
     return invitation
 
 
@@ -261,6 +278,24 @@ def rotate(tx: Transaction, partner_id: str, signing_key: bytes, sealing_key: by
         )
     known = partner(tx.connection, partner_id)
     record(tx, partner_id, "partner.rotate", partner_id, keys_words(known))
+
+
+def set_feed_scope(tx: Transaction, partner_id: str, scope: Scope, *, by: Collection[str]) -> None:
+    """Change what of the list a partner gets; its feed begins anew with the next publication.
+
+    Raises:
+        InputError: unless two members of staff say yes.
+        UnknownPartnerError: if there is no such partner.
+    """
+    names = {each.strip() for each in by} - {""}
+    if len(names) < APPROVALS_NEEDED:
+        raise InputError("two members of staff have to say yes to another scope")
+    partner(tx.connection, partner_id)
+    tx.connection.run(
+        "UPDATE partner SET feed_scope = ? WHERE partner_id = ?", scope.to_text(), partner_id
+    )
+    for name in sorted(names):
+        record(tx, name, "partner.scope", partner_id, scope.to_text())
 
 
 def promote(tx: Transaction, partner_id: str) -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,11 +13,15 @@ import structlog
 from unspread.clearinghouse.database import Connection
 from unspread.clearinghouse.partners import Partner, partners
 from unspread.errors import UnspreadError
-from unspread.feed.blobs import DirectoryBlobs
+from unspread.feed.blobs import BlobStore
 from unspread.feed.records import Entry, EntryKind
 from unspread.feed.writer import FeedPartner, FeedWriter
 
 _READ_AT_ONCE: Final = 1024
+ERASE_EVERY_SECONDS: Final = 1.0
+"""Segments are issued again without what was erased at most so often, for all of it at once."""
+SNAPSHOT_EVERY_SECONDS: Final = 60.0
+"""How often it is looked whether newcomers' snapshots can be made better."""
 
 log = structlog.get_logger()
 
@@ -26,17 +30,17 @@ class DatabaseEntries:
     """The log's entries as the database keeps them, for one thread."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def size(self) -> int:
         """How many are committed."""
-        ((size,),) = self._connection.rows("SELECT COALESCE(MAX(position), -1) + 1 FROM log_entry")
+        ((size,),) = self.connection.rows("SELECT COALESCE(MAX(position), -1) + 1 FROM log_entry")
         return int(size)
 
     def entries(self, start: int, stop: int) -> Iterable[Entry]:
         """Entries start..stop-1, in order."""
         for at in range(start, stop, _READ_AT_ONCE):
-            for kind, payload in self._connection.rows(
+            for kind, payload in self.connection.rows(
                 "SELECT kind, payload FROM log_entry WHERE position >= ? AND position < ?"
                 " ORDER BY position",
                 at,
@@ -46,16 +50,21 @@ class DatabaseEntries:
 
     def erasures(self) -> set[int]:
         """Positions that published segments may still hold open."""
-        return {row[0] for row in self._connection.rows("SELECT position FROM pending_erasure")}
+        return {row[0] for row in self.connection.rows("SELECT position FROM pending_erasure")}
 
     def partners(self) -> list[Partner]:
-        """Those that get a feed."""
-        return [
-            each
-            for each in partners(self._connection)
-            # A partner that only speaks an older programme's protocol has no key to seal to.
-            if each.state == "active" and "feed" in each.scopes and each.sealing_key
-        ]
+        """Every partner."""
+        return partners(self.connection)
+
+
+def fed(known: Sequence[Partner]) -> list[FeedPartner]:
+    """Those that get a feed, and what of it."""
+    return [
+        FeedPartner(each.partner_id, each.sealing_key, each.feed_scope)
+        for each in known
+        # A partner that only speaks an older programme's protocol has no key to seal to.
+        if each.state == "active" and "feed" in each.scopes and each.sealing_key
+    ]
 
 
 class Publisher:
@@ -64,24 +73,35 @@ class Publisher:
     def __init__(
         self,
         make_writer: Callable[[], FeedWriter],
-        blobs: DirectoryBlobs,
+        blobs: BlobStore,
         source: DatabaseEntries,
         *,
         tick_seconds: float,
-        pad: Callable[[], None] | None,
+        batch: int,
+        append_due: Callable[[Sequence[Partner]], None],
         clock: Callable[[], float],
         published: Callable[[int], None],
         erased: Callable[[set[int]], None],
     ) -> None:
-        """`published` is called with each new size, `erased` once segments hold positions no more;
-        both on the publisher's thread. `pad` is called before each tick's publication; with it
-        nothing is published between ticks."""
+        """Publish `source` by the writer that `make_writer` makes, on `blobs`.
+
+        Args:
+            tick_seconds: at most so long from a commit to its publication.
+            batch: if not 0, the public log grows by whole batches of so many entries, at ticks
+                alone.
+            append_due: called before each publication, to append what the clearinghouse itself
+                has to say, and padding.
+            clock: seconds since 1970.
+            published: called with each new size, on the publisher's thread.
+            erased: called once segments hold positions no more, on the publisher's thread.
+        """
         self._make_writer = make_writer
         self._writer = make_writer()
         self._blobs = blobs
         self._source = source
         self._tick_seconds = tick_seconds
-        self._pad = pad
+        self._batch = batch
+        self._append_due = append_due
         self._clock = clock
         self._published = published
         self._erased = erased
@@ -89,6 +109,8 @@ class Publisher:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._fed: dict[str, bytes] | None = None
+        self._erased_at = float("-inf")
+        self._snapshots_at = float("-inf")
         self.failing_since: float | None = None
         self.last_success: float = 0.0
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
@@ -106,7 +128,7 @@ class Publisher:
 
     def wake(self) -> None:
         """Something was committed. From any thread."""
-        if self._pad is None:
+        if not self._batch:
             self._wake.set()
 
     def close(self) -> None:
@@ -127,21 +149,46 @@ class Publisher:
 
     def publish_once(self) -> int:
         """Publish what is committed now; the size that is public afterwards."""
+        known = self._source.partners()
+        self._append_due(known)
         with self._writing:
-            return self._publish()
+            return self._publish(fed(known))
 
-    def _publish(self) -> int:
-        size = self._source.size()
+    def _publish(self, to: list[FeedPartner]) -> int:
+        # Before the size: what is erased later may have been committed later too.
         erased = self._source.erasures()
-        now = datetime.fromtimestamp(int(self._clock()), UTC)
-        feed_partners = [
-            FeedPartner(each.partner_id, each.sealing_key) for each in self._source.partners()
-        ]
-        self._end_feeds_but({each.partner_id: each.public_key for each in feed_partners})
-        self._writer.publish(size, feed_partners, now, erased=erased)
-        if erased:
-            self._erased(erased)
+        size = self._source.size()
+        if self._batch:
+            # What came after the padding waits for the next tick: whole batches alone are seen.
+            size = max(self._writer.signed_size, size - size % self._batch)
+        self._end_feeds_but({each.partner_id: each.public_key for each in to})
+        before = self._writer.size
+        self._writer.publish(size, to, self._now())
+        if self._writer.size != before:
+            # News first: what is issued again below may take its time.
+            self._published(self._writer.size)
+        self._erase({each for each in erased if each < self._writer.size}, to)
+        self._improve_snapshots(to)
         return self._writer.size
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(int(self._clock()), UTC)
+
+    def _erase(self, erased: set[int], to: list[FeedPartner]) -> None:
+        is_due = time.monotonic() - self._erased_at >= ERASE_EVERY_SECONDS
+        if not erased or not (is_due or self._stopping.is_set()):
+            return
+        self._writer.reissue(to, self._now(), erased=erased)
+        self._erased(erased)
+        self._erased_at = time.monotonic()
+
+    def _improve_snapshots(self, to: list[FeedPartner]) -> None:
+        now = time.monotonic()
+        # One step at a time: what is new goes first.
+        if now - self._snapshots_at >= SNAPSHOT_EVERY_SECONDS and not (
+            self._writer.improve_snapshots(to, self._now())
+        ):
+            self._snapshots_at = now
 
     def _end_feeds_but(self, fed: dict[str, bytes]) -> None:
         """Delete the feeds of all that are not (or no longer) to be fed, or have a new key."""
@@ -157,9 +204,9 @@ class Publisher:
             # The writer remembers what it wrote for whom: a feed that returns starts afresh.
             self._writer = self._make_writer()
         self._fed = fed
+        self._snapshots_at = float("-inf")
 
     def _work(self) -> None:
-        before = self._writer.size
         started = 0.0
         while True:
             self._wake.wait(self._tick_seconds)
@@ -170,9 +217,7 @@ class Publisher:
             stopping = self._stopping.is_set()
             started = time.monotonic()
             try:
-                if self._pad is not None and not stopping:
-                    self._pad()
-                size = self.publish_once()
+                self.publish_once()
             except (UnspreadError, OSError, sqlite3.Error, psycopg.Error) as error:
                 # Keep serving what is public; say loudly that it grows old; try again.
                 if self.failing_since is None:
@@ -184,8 +229,5 @@ class Publisher:
             else:
                 self.failing_since = None
                 self.last_success = self._clock()
-                if size != before:
-                    self._published(size)
-                    before = size
             if stopping:
                 return

@@ -42,8 +42,11 @@ from unspread.case_protocol import (
 )
 from unspread.clearinghouse import (
     backup,
+    canaries,
+    files,
     key_files,
     partners,
+    policies,
     reading,
     store,
     well_known,
@@ -57,6 +60,7 @@ from unspread.clearinghouse.gate import (
 )
 from unspread.clearinghouse.housekeeping import Housekeeper
 from unspread.clearinghouse.lookup import Bank, Found, listing_of_handle
+from unspread.clearinghouse.own_entries import OwnEntries
 from unspread.clearinghouse.publisher import DatabaseEntries, Publisher
 from unspread.clearinghouse.rules import MalformedCaseError, assess, to_day
 from unspread.clearinghouse.settings import Settings
@@ -74,6 +78,7 @@ from unspread.exchange.blind_lookup import HANDLE_BYTES, Evaluator
 from unspread.feed.blobs import DirectoryBlobs
 from unspread.feed.writer import FeedWriter
 from unspread.model import Feedback, FeedbackKind, Fingerprint, ListingId, State
+from unspread.transparency.note import NoteSigner
 from unspread.transparency.policy import NO_WITNESSES, PolicyFile
 from unspread.transparency.witness import Witnesses
 
@@ -194,6 +199,13 @@ class Service:
         key_files.prepare(settings)
         self.log_key = key_files.log_key(settings)
         self.log_origin = key_files.log_origin(settings)
+        self.post_quantum_log_key = key_files.post_quantum_log_key(settings)
+        self.log_signers = (
+            NoteSigner(self.log_origin, self.log_key),
+            NoteSigner(self.log_origin, self.post_quantum_log_key),
+        )
+        self.blobs = files.public_blobs(settings)
+        """Where what is published is kept."""
         self.proofs = ProofOfWork(usual_per_minute=settings.submissions_per_minute, clock=clock)
         self.challenges = Challenges(clock)
         self.nonces = NonceBook(clock)
@@ -235,7 +247,9 @@ class Service:
         self.registry = CollectorRegistry()
         self._running = ExitStack()
         self.writer: Writer[store.Transaction]
+        self._fixed_documents: dict[str, bytes] = {}
         self.publisher: Publisher
+        self.own_entries: OwnEntries
 
     def start(self) -> None:
         """Open the database, take up the log, begin to publish. Blocks for moments.
@@ -262,12 +276,32 @@ class Service:
             )
             starting.callback(self.writer.close)
             source = DatabaseEntries(connect(self.settings, read_only=True))
+            witnesses = self.settings.witness_policy
+            self._fixed_documents = {
+                "keys": policies.of_keys(
+                    [each.key.to_text() for each in self.log_signers],
+                    self.evaluator.public_key,
+                    witnesses.read_text() if witnesses else "",
+                ),
+                "rules": policies.of_rules(self.settings),
+                "release": policies.of_release(),
+            }
+            self.own_entries = OwnEntries(
+                self.settings,
+                source.connection,
+                self.writer.submit,
+                canary_key=key_files.canary_key(self.settings),
+                documents=self._documents,
+                publish_document=self._publish_document,
+                clock=self.clock,
+            )
             self.publisher = Publisher(
                 self._feed_writer_maker(source, starting),
-                DirectoryBlobs(self.settings.blobs),
+                self.blobs,
                 source,
                 tick_seconds=self.settings.tick_seconds,
-                pad=self._pad if self.settings.padding_batch else None,
+                batch=self.settings.padding_batch,
+                append_due=self.own_entries.append_due,
                 clock=self.clock,
                 published=self.subscribers.publish,
                 erased=self._erased,
@@ -285,15 +319,26 @@ class Service:
             policy = PolicyFile.from_text(self.settings.witness_policy.read_text())
             client = running.enter_context(httpx.Client(timeout=_WITNESS_SECONDS))
             cosign, quorum = Witnesses(client, policy.witnesses), policy.quorum
+        book = canaries.Book(source.connection, key_files.canary_key(self.settings))
         return lambda: FeedWriter(
             origin=self.log_origin,
             log_key=self.log_key,
-            public=DirectoryBlobs(self.settings.blobs),
+            post_quantum_key=self.post_quantum_log_key,
+            public=self.blobs,
             private=DirectoryBlobs(self.settings.private_blobs),
             source=source,
             cosign=cosign,
             quorum=quorum,
+            canaries=book,
         )
+
+    def _documents(self, known: Sequence[partners.Partner]) -> dict[str, bytes]:
+        """What the clearinghouse goes by at present, by label."""
+        return {**self._fixed_documents, "partners": policies.of_partners(known)}
+
+    def _publish_document(self, _label: str, document: bytes) -> None:
+        path = policies.path(hashlib.sha256(document).digest())
+        self.blobs.put(path, document)
 
     async def vouch(self, partner_id: str, listing_ids: Sequence[int]) -> None:
         """Take a helpline's word that it knows the case behind listings."""
@@ -315,11 +360,6 @@ class Service:
         if transaction.appended:
             self.publisher.wake()
         return transaction.is_erasure_done
-
-    def _pad(self) -> None:
-        """Fill the log up, so that the public sees whole batches and not who came when."""
-        batch = self.settings.padding_batch
-        self.writer.submit(lambda tx: store.pad(tx, batch)).result()
 
     def _erased(self, positions: set[int]) -> None:
         backup.note_erased(self.settings, positions)
@@ -537,6 +577,7 @@ class Service:
         except ValueError:
             raise InputError("root is hex of 32 bytes") from None
         await self.write(lambda tx: store.acknowledge(tx, partner_id, message.size, root))
+        self.own_entries.acknowledged()
 
     async def enroll(self, invitation: str, signing: str, sealing: str) -> partners.Partner:
         """Take a partner's public keys against an invitation."""

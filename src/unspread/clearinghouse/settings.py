@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from unspread.errors import InputError
+from unspread.feed.records import MAX_CANARIES
 
 DEFAULT_PORT: Final = 8000
 
@@ -51,6 +52,22 @@ class Settings:
     """A tlog-policy file with the witnesses to ask and how many must sign before a new list is
     published. None: no witnesses."""
 
+    canaries_per_epoch: int = 0
+    """So many synthetic listings are planted in an epoch, some for each platform, to trace a leaked
+    list; also the most entries that a platform may be refused as another's canaries. 900 trace
+    three platforms that mix their lists. 0: none."""
+
+    canary_epoch_days: float = 30.0
+    """How long an epoch is: its canaries are listed in the first half, and revealed once those of
+    the next are."""
+
+    store_url: str = ""
+    """Object store for what is published: `s3://bucket/prefix` and what else obstore knows, with
+    credentials from the environment. Empty: the data directory."""
+
+    feed_url: str = ""
+    """Address at which platforms fetch the feed, if a bucket or CDN serves it. Empty: `url`."""
+
     client_address_header: str = ""
     """Header in which the proxy in front gives the client's address, e.g. `x-forwarded-for`
     (its last entry is read). Empty: the connection's own address. Used for rate limits in memory
@@ -83,8 +100,12 @@ class Settings:
             "postgres",
         }:
             raise SettingsError("the database is given as postgresql://…; leave it out for SQLite")
-        if self.tick_seconds <= 0:
-            raise SettingsError("the tick is longer than nothing")
+        if self.tick_seconds <= 0 or self.canary_epoch_days <= 0:
+            raise SettingsError("a tick and an epoch are longer than nothing")
+        if not 0 <= self.canaries_per_epoch <= MAX_CANARIES:
+            raise SettingsError(f"an epoch has at most {MAX_CANARIES} canaries")
+        if self.feed_url and urlsplit(self.feed_url).scheme not in {"http", "https"}:
+            raise SettingsError("the address of the feed is like https://cdn.example.org/unspread")
 
     @property
     def log_origin(self) -> str:
@@ -103,7 +124,7 @@ class Settings:
 
     @property
     def blobs(self) -> Path:
-        """What /log and /feed serve."""
+        """What /log, /feed and /policy serve, unless an object store holds it."""
         return self.data / "public"
 
     @property

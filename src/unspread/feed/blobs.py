@@ -1,14 +1,20 @@
 """Where the log and the feed are kept: files by path, in a directory or an object store."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from unspread.errors import InputError, StateError
+from unspread.errors import InputError, StateError, TransportError
 
 _SYNC_ALL_FROM: Final = 32
 """From this many files on, one sync of the whole disk costs less than one for each file."""
+
+_AT_ONCE: Final = 16
+"""Files that are written to an object store at the same time."""
 
 
 class MissingBlobError(StateError):
@@ -23,6 +29,20 @@ class BlobStore(Protocol):
 
         Raises:
             MissingBlobError: if there is none.
+        """
+
+    def length_bytes(self, path: str) -> int:
+        """How long the file is.
+
+        Raises:
+            MissingBlobError: if there is none.
+        """
+
+    def part(self, path: str, start: int, stop: int) -> bytes:
+        """Bytes start..stop-1 of a file that has them.
+
+        Raises:
+            MissingBlobError: if there is no such file.
         """
 
     def put(self, path: str, data: bytes) -> None:
@@ -59,6 +79,20 @@ class DirectoryBlobs:
     def get(self, path: str) -> bytes:
         try:
             return self.file(path).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise MissingBlobError("there is no such file in the log or the feed") from None
+
+    def length_bytes(self, path: str) -> int:
+        file = self.file(path)
+        if not file.is_file():
+            raise MissingBlobError("there is no such file in the log or the feed")
+        return file.stat().st_size
+
+    def part(self, path: str, start: int, stop: int) -> bytes:
+        try:
+            with self.file(path).open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise MissingBlobError("there is no such file in the log or the feed") from None
 
@@ -125,6 +159,12 @@ class MemoryBlobs:
         except KeyError:
             raise MissingBlobError("there is no such file in the log or the feed") from None
 
+    def length_bytes(self, path: str) -> int:
+        return len(self.get(path))
+
+    def part(self, path: str, start: int, stop: int) -> bytes:
+        return self.get(path)[start:stop]
+
     def put(self, path: str, data: bytes) -> None:
         self.files[_checked(path)] = data
 
@@ -150,29 +190,73 @@ class ObjectBlobs:
     def from_url(cls, url: str, *, allow_http: bool = False, **options: Any) -> "ObjectBlobs":
         """The store at `s3://bucket/prefix` or another URL that obstore knows, with its options.
 
+        What is not among the options comes from the environment, as every S3 client has it
+        (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`).
         `allow_http` is for a store on this machine.
+
+        Raises:
+            InputError: if nothing can be reached with these.
         """
+        from obstore.exceptions import BaseError
         from obstore.store import from_url
 
-        return cls(from_url(url, client_options={"allow_http": allow_http}, **options))
+        if allow_http:
+            options["client_options"] = {"allow_http": True}
+        try:
+            return cls(from_url(url, **options))
+        except (BaseError, ValueError) as error:
+            raise InputError(f"not an object store: {_first_line(error)}") from None
 
     def get(self, path: str) -> bytes:
-        try:
+        with _as_ours():
             return bytes(self._store.get(_checked(path)).bytes())
-        except FileNotFoundError:
-            raise MissingBlobError("there is no such file in the log or the feed") from None
+
+    def length_bytes(self, path: str) -> int:
+        with _as_ours():
+            return int(self._store.head(_checked(path))["size"])
+
+    def part(self, path: str, start: int, stop: int) -> bytes:
+        with _as_ours():
+            return bytes(self._store.get_range(_checked(path), start=start, end=stop))
 
     def put(self, path: str, data: bytes) -> None:
-        self._store.put(_checked(path), data)
+        with _as_ours():
+            self._store.put(_checked(path), data)
 
     def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
-        for path, data in files:
-            self.put(path, data)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            waiting: deque[Future[None]] = deque()
+            for path, data in files:
+                waiting.append(threads.submit(self.put, path, data))
+                # No more than this are held in memory.
+                if len(waiting) > 2 * _AT_ONCE:
+                    waiting.popleft().result()
+            for each in waiting:
+                each.result()
 
     def delete(self, path: str) -> None:
-        self._store.delete(_checked(path))
+        with suppress(MissingBlobError), _as_ours():
+            self._store.delete(_checked(path))
 
     def paths(self, prefix: str) -> Iterator[str]:
-        for batch in self._store.list(prefix.rstrip("/")):
-            for each in batch:
-                yield str(each["path"])
+        with _as_ours():
+            for batch in self._store.list(prefix.rstrip("/")):
+                for each in batch:
+                    yield str(each["path"])
+
+
+@contextmanager
+def _as_ours() -> Iterator[None]:
+    """Say an object store's errors as ours."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise MissingBlobError("there is no such file in the log or the feed") from None
+    except BaseError as error:
+        raise TransportError(f"the object store does not answer: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

@@ -9,16 +9,21 @@ it: then anyone can check that what was withheld was synthetic, and no person's.
 
 import hmac
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from statistics import NormalDist
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unspread.crypto import ITEM_KEY_DIGEST_BYTES, SALT_BYTES
 from unspread.errors import InputError
-from unspread.feed.records import AddRecord, Entry, EntryKind, SeedRecord
+from unspread.feed.records import MAX_CANARIES, AddRecord, Entry, EntryKind, SeedRecord
+from unspread.match import Index
 from unspread.model import PDQ_BITS, Age, Fingerprint, Kind, Level, Media, Part
 
 CANARIES_PER_EPOCH: Final = 900
@@ -55,12 +60,13 @@ class CanaryEpoch:
     count: int = CANARIES_PER_EPOCH
 
     def __post_init__(self) -> None:
-        if len(self.seed) != 32:
-            raise InputError("a seed has 32 bytes")
+        if len(self.seed) != 32 or not 0 < self.count <= MAX_CANARIES:
+            raise InputError(f"a seed has 32 bytes, an epoch 1 to {MAX_CANARIES} canaries")
 
     def commitment(self) -> SeedRecord:
         """What is logged before the epoch's first canary."""
-        return SeedRecord(self.epoch, is_revealed=False, value=seed_digest(self.epoch, self.seed))
+        digest = seed_digest(self.epoch, self.seed)
+        return SeedRecord(self.epoch, is_revealed=False, value=digest, most=self.count)
 
     def reveal(self, canaries: Iterable[tuple[int, int, int]]) -> SeedRecord:
         """What is logged after the epoch: index, hour of listing and windows of each canary."""
@@ -71,36 +77,65 @@ class CanaryEpoch:
         hour = int(listed_at.timestamp()) // 3600
         return Entry(EntryKind.CANARY, canary_payload(self.seed, number, hour, windows))
 
+    def due_at(self, began_at: int, spread_seconds: int) -> list[int]:
+        """The second at which each canary is to be listed, by number, ascending.
+
+        Drawn from the seed, without preference within the stretch: canaries that came at once or
+        at a beat would show what they are.
+        """
+        draws = (self._uniform(f"due {number}") for number in range(self.count))
+        return [began_at + int(draw * spread_seconds) for draw in sorted(draws)]
+
     def is_given(self, partner_id: str, number: int) -> bool:
         """Whether a platform gets canary `number`."""
         return self._uniform(f"given {number} {partner_id}") < self._bias(number)
 
-    def trace(self, leaked: Collection[int], partner_ids: Collection[str]) -> list[Suspicion]:
+    def trace(
+        self, leaked: Collection[int], partner_ids: Collection[str], listed: int | None = None
+    ) -> list[Suspicion]:
         """How far each platform may be a source of a list with these canaries, worst first.
 
-        `leaked` are the numbers of the canaries that were found in it; see `found_in`.
+        Args:
+            leaked: numbers of the canaries that were found in the list; see `found_in`.
+            partner_ids: every platform that had the feed.
+            listed: how many canaries there were when the list was made; all if not given.
         """
+        count = self.count if listed is None else listed
         chance = FALSE_ACCUSATION / max(1, len(partner_ids))
-        threshold = math.sqrt(self.count) * NormalDist().inv_cdf(1 - chance)
+        threshold = math.sqrt(count) * NormalDist().inv_cdf(1 - chance)
         seen = frozenset(leaked)
-        biases = [self._bias(number) for number in range(self.count)]
+        biases = [self._bias(number) for number in range(count)]
         found = [
             Suspicion(partner_id, self._score(partner_id, seen, biases), threshold)
             for partner_id in partner_ids
         ]
         return sorted(found, key=lambda each: each.score, reverse=True)
 
-    def found_in(self, pdqs: Iterable[bytes], radius_bits: int = 15) -> set[int]:
-        """The numbers of the canaries that stand in a list, changed by at most some bits."""
-        own = [int.from_bytes(synthetic_pdq(self.seed, number, 0)) for number in range(self.count)]
+    def found_in(
+        self, values: Iterable[bytes], windows: int = 0, radius_bits: int = 15
+    ) -> set[int]:
+        """The numbers of the canaries that stand in a list, changed by at most some bits.
+
+        `values` are what the list holds: PDQs and SHA-256 (32 bytes), MD5 (16 bytes).
+        """
+        rows = [
+            synthetic_pdq(self.seed, number, part)
+            for number in range(self.count)
+            for part in range(windows + 1)
+        ]
+        digests = {
+            _stream(self.seed, number, name, length): number
+            for number in range(self.count)
+            for name, length in (("sha256", 32), ("md5", 16))
+        }
+        index = Index.build(np.arange(len(rows)) // (windows + 1), _rows_of(rows))
         found: set[int] = set()
-        for pdq in pdqs:
-            value = int.from_bytes(pdq)
-            found.update(
-                number
-                for number, each in enumerate(own)
-                if (each ^ value).bit_count() <= radius_bits
-            )
+        for some in _batches(values):
+            found.update(digests[value] for value in some if value in digests)
+            pdqs = [value for value in some if len(value) == PDQ_BITS // 8]
+            if pdqs:
+                _, numbers, _ = index.within_many(_rows_of(pdqs), radius_bits=radius_bits)
+                found.update(numbers.tolist())
         return found
 
     def _score(self, partner_id: str, leaked: frozenset[int], biases: list[float]) -> float:
@@ -137,6 +172,17 @@ class CanaryBook:
         """Whether a platform gets the canary that stands at `index`."""
         epoch, number = self.numbers[index]
         return self.epochs[epoch].is_given(partner_id, number)
+
+
+def _rows_of(pdqs: list[bytes]) -> NDArray[np.uint64]:
+    return np.frombuffer(b"".join(pdqs), np.uint64).reshape(-1, 4)
+
+
+def _batches(values: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """What a list of millions is looked at by."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, 1 << 16)):
+        yield batch
 
 
 def seed_digest(epoch: int, seed: bytes) -> bytes:

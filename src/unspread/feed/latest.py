@@ -177,6 +177,9 @@ class Latest:
     """What a partner's feed is at a time."""
 
     partner: str
+    scope: str
+    """What the partner gets, as `sealing.Scope.to_text` writes it. All of it begins anew with
+    another."""
     expires_at: datetime
     checkpoint: Note
     """With the signatures of the log and of its witnesses."""
@@ -194,6 +197,7 @@ class Latest:
         return (
             f"{_HEADER}\n"
             f"partner {self.partner}\n"
+            f"scope {self.scope}\n"
             f"expires {int(self.expires_at.timestamp())}\n"
             f"checkpoint {base64.b64encode(self.checkpoint.to_bytes()).decode()}\n"
             f"index {self.index.to_text()}\n"
@@ -209,17 +213,25 @@ class Latest:
             MalformedNoteError: if the checkpoint in it is not a note.
         """
         head, *rest = text.split("\n")[:-1]
-        words = [line.partition(" ")[0] for line in rest[:5]]
-        if head != _HEADER or words != ["partner", "expires", "checkpoint", "index", "snapshot"]:
+        words = [line.partition(" ")[0] for line in rest[:6]]
+        if head != _HEADER or words != [
+            "partner",
+            "scope",
+            "expires",
+            "checkpoint",
+            "index",
+            "snapshot",
+        ]:
             raise MalformedLatestError("not the list of a feed")
-        fields = [line.partition(" ")[2] for line in rest[:5]]
-        lines = [SegmentLine.from_line(line) for line in rest[5:]]
+        fields = [line.partition(" ")[2] for line in rest[:6]]
+        lines = [SegmentLine.from_line(line) for line in rest[6:]]
         latest = cls(
             fields[0],
-            datetime.fromtimestamp(decode_decimal(fields[1], 1 << 36), UTC),
-            Note.from_bytes(decode_base64(fields[2])),
-            FileList.from_text(fields[3]),
+            fields[1],
+            datetime.fromtimestamp(decode_decimal(fields[2], 1 << 36), UTC),
+            Note.from_bytes(decode_base64(fields[3])),
             FileList.from_text(fields[4]),
+            FileList.from_text(fields[5]),
             tuple(line for line in lines if line.root),
             tuple(line for line in lines if not line.root),
         )

@@ -14,7 +14,7 @@ then nothing has changed: keep matching on the list as it is, and call a person.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -40,6 +40,7 @@ from unspread.feed.records import (
     ChangeRecord,
     Entry,
     EntryKind,
+    SeedRecord,
     Terms,
     add_leaf,
 )
@@ -51,7 +52,9 @@ from unspread.feed.segments import (
     Withheld,
     records,
 )
+from unspread.feed.withheld import OpenEpoch, WithheldError, WithheldLedger
 from unspread.model import Level, Listing, ListingId, State
+from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.merkle import DIGEST_BYTES, Frontier, leaf_digest
 from unspread.transparency.note import MalformedNoteError, Note
 from unspread.transparency.policy import LogPolicy
@@ -164,6 +167,10 @@ class _State(msgspec.Struct, frozen=True):
     trusted_root: bytes
     passing: list[tuple[int, bytes]]
     withheld: list[int]
+    scope: str = ""
+    epochs: tuple[OpenEpoch, ...] = ()
+    last_epoch: int = -1
+    snapshot_stop: int = 0
 
 
 class FeedReader:
@@ -193,6 +200,11 @@ class FeedReader:
         self._trusted_root = self._frontier.root()
         self._passing: dict[int, bytes] = {}
         self._withheld = dict.fromkeys(Withheld, 0)
+        self._scope = ""
+        self._ledger = WithheldLedger(partner_id)
+        self.begins_anew = False
+        """Whether the list is being read from its beginning, for this platform's scope is another
+        now. Everything that is for it is handed out again; see `has_begun_anew`."""
         if state is not None:
             self._restore(state)
         self._expires_at: datetime | None = None
@@ -204,6 +216,7 @@ class FeedReader:
         self._held: list[Event] = []
         self._held_withheld: dict[Withheld, int] = {}
         self._held_frontier: Frontier | None = None
+        self._held_ledger: WithheldLedger | None = None
 
     # -- what the platform asks
 
@@ -227,6 +240,27 @@ class FeedReader:
         """How many entries this platform was not given, by reason."""
         return dict(self._withheld)
 
+    def has_begun_anew(self) -> bool:
+        """Whether a list that began anew has been read to its end; it is an ordinary one then.
+
+        What was not handed out again since `begins_anew` is no longer for this platform: drop it,
+        and save `state()`.
+        """
+        if self.begins_anew and self.size == self._trusted_size:
+            self.begins_anew = False
+            return True
+        return False
+
+    @property
+    def scope(self) -> str:
+        """What this platform gets, as the clearinghouse says it; empty before it did."""
+        return self._scope
+
+    @property
+    def most_withheld(self) -> int:
+        """How many entries may at most be withheld as canaries until their seeds are revealed."""
+        return self._ledger.most
+
     def is_stale(self, now: datetime) -> bool:
         """Whether the newest list seen by this object has expired, or none was seen yet."""
         return self._expires_at is None or now >= self._expires_at
@@ -244,6 +278,11 @@ class FeedReader:
                 self._trusted_root,
                 sorted(self._passing.items()),
                 [self._withheld[each] for each in Withheld],
+                # Until it is read to its end, a list that begins anew begins anew.
+                "anew" if self.begins_anew else self._scope,
+                self._ledger.epochs,
+                self._ledger.last_epoch,
+                self._ledger.snapshot_stop,
             )
         )
 
@@ -262,6 +301,10 @@ class FeedReader:
             raise InputError("the saved place is in another feed")
         self._trusted_size, self._trusted_root = saved.trusted_size, saved.trusted_root
         self._passing = dict(saved.passing)
+        self._scope = saved.scope
+        self._ledger = WithheldLedger(
+            self._partner, saved.epochs, saved.last_epoch, saved.snapshot_stop
+        )
 
     # -- the exchange
 
@@ -315,12 +358,17 @@ class FeedReader:
         self._first = []
         self._plan = []
         self._latest = None
-        self._hold([], {}, None)
+        self._hold([], {}, None, None)
 
     def _hold(
-        self, events: list[Event], withheld: dict[Withheld, int], frontier: Frontier | None
+        self,
+        events: list[Event],
+        withheld: dict[Withheld, int],
+        frontier: Frontier | None,
+        ledger: WithheldLedger | None,
     ) -> None:
-        self._held, self._held_withheld, self._held_frontier = events, withheld, frontier
+        self._held, self._held_withheld = events, withheld
+        self._held_frontier, self._held_ledger = frontier, ledger
 
     def _take_latest(self, body: bytes, now: datetime) -> None:
         note = Note.from_bytes(body)
@@ -346,21 +394,44 @@ class FeedReader:
             raise MalformedLatestError("the list of segments ends too early")
         self.give_up()
         self._latest = latest
-        if self.size < stop_of_blocks:
+        if (0 if self._is_rescoped(latest) else self.size) < stop_of_blocks:
             self._wants_list = latest.index
             return
         # Whoever is past the full blocks has their roots in his own frontier.
         high = self._frontier.truncated(stop_of_blocks)
         self._check_chain(checkpoint.root, high, latest.segments)
+        self._trust(latest, checkpoint)
         self._plan = self._deltas(latest, checkpoint.size) or self._rest(latest.segments)
-        self._trust(checkpoint.size, checkpoint.root, latest.expires_at)
 
-    def _trust(self, size: int, root: bytes, expires_at: datetime) -> None:
+    def _takes_snapshot(self, latest: Latest) -> bool:
+        """Whether we are newcomers, or have begun as such and are not through yet."""
+        if self.begins_anew or self._is_rescoped(latest):
+            return False
+        return latest.snapshot.stop > 0 and (
+            not self.size or self.size < self._ledger.snapshot_stop
+        )
+
+    def _is_rescoped(self, latest: Latest) -> bool:
+        return bool(self._scope) and latest.scope != self._scope
+
+    def _begin_anew(self) -> None:
+        # What was read so far has to come again, the same.
+        if self.size:
+            self._passing[self.size] = self.root
+        self._frontier = Frontier()
+        self._withheld = dict.fromkeys(Withheld, 0)
+        self._ledger = WithheldLedger(self._partner)
+        self.begins_anew = True
+
+    def _trust(self, latest: Latest, checkpoint: Checkpoint) -> None:
         # What was promised and not read yet is compared when the place is reached.
-        if self.size < self._trusted_size < size and len(self._passing) < _MOST_PASSING:
+        if self.size < self._trusted_size < checkpoint.size and len(self._passing) < _MOST_PASSING:
             self._passing[self._trusted_size] = self._trusted_root
-        self._trusted_size, self._trusted_root = size, root
-        self._expires_at = expires_at
+        self._trusted_size, self._trusted_root = checkpoint.size, checkpoint.root
+        self._expires_at = latest.expires_at
+        if self._is_rescoped(latest):
+            self._begin_anew()
+        self._scope = latest.scope
 
     def _check_chain(
         self, root: bytes, frontier: Frontier, segments: tuple[SegmentLine, ...]
@@ -390,7 +461,7 @@ class FeedReader:
         lines = files.read(body)
         if files == latest.index:
             self._first = lines
-            if not self.size and latest.snapshot.stop and files != latest.snapshot:
+            if self._takes_snapshot(latest) and files != latest.snapshot:
                 self._wants_list = latest.snapshot
                 return
         else:
@@ -400,8 +471,11 @@ class FeedReader:
         self._check_chain(checkpoint.root, Frontier(), segments)
         self._wants_list = None
         self._first = []
+        if self._takes_snapshot(latest):
+            stop = max(self._ledger.snapshot_stop, latest.snapshot.stop)
+            self._ledger = replace(self._ledger, snapshot_stop=stop)
+        self._trust(latest, checkpoint)
         self._plan = self._rest(segments)
-        self._trust(checkpoint.size, checkpoint.root, latest.expires_at)
 
     def _rest(self, segments: tuple[SegmentLine, ...]) -> list[SegmentLine]:
         return [line for line in segments if line.stop > self.size]
@@ -441,6 +515,7 @@ class FeedReader:
             self._held,
             payloads=self._payloads,
             frontier=seen,
+            ledger=self._held_ledger or self._ledger,
             new_from=before.size,
             checks=checks,
         )
@@ -459,10 +534,10 @@ class FeedReader:
         self._plan = self._plan[1:]
         # A delta shows nothing by itself: what follows from it is certain at the end of the log.
         if not is_last and (not line.root or self._held_frontier is not None):
-            self._hold(events, withheld, seen)
+            self._hold(events, withheld, seen, content.ledger)
             return []
-        self._hold([], {}, None)
-        self._frontier = seen
+        self._hold([], {}, None, None)
+        self._frontier, self._ledger = seen, content.ledger
         self._passing = {size: root for size, root in self._passing.items() if seen.size < size}
         for why, count in withheld.items():
             self._withheld[why] += count
@@ -484,6 +559,7 @@ class _Content:
         *,
         payloads: AddPayloads,
         frontier: Frontier,
+        ledger: WithheldLedger,
         new_from: int,
         checks: dict[int, bytes],
     ) -> None:
@@ -504,6 +580,7 @@ class _Content:
         self._new_from = new_from
         self._checks = checks
         self._late: list[tuple[ListingId, list[bytes], bytes]] = []
+        self.ledger = ledger
         self.events: list[Event] = []
         self.withheld = dict.fromkeys(Withheld, 0)
 
@@ -558,13 +635,18 @@ class _Content:
         self._leaves.append(leaf_digest(entry.public()))
         if self._index >= self._new_from:
             if tag == Tag.WITHHELD:
-                self.withheld[Withheld(content[0])] += 1
+                why = Withheld(content[0])
+                self.withheld[why] += 1
+                if why is Withheld.SYNTHETIC:
+                    self.ledger = self.ledger.withhold(self._index, content[1:])
             else:
                 self._take(self._index, entry)
         self._index += 1
 
     def _subtree(self, content: bytes) -> None:
         level, digest = content[0] if content else 255, content[1:]
+        if self._index >= self.ledger.snapshot_stop:
+            raise MalformedSegmentError("a segment leaves out entries, and is not of a snapshot")
         if level > MAX_LEVEL or len(digest) != DIGEST_BYTES:
             raise MalformedSegmentError("a subtree in a segment is malformed")
         self._settle()
@@ -621,6 +703,21 @@ class _Content:
         elif entry.kind is EntryKind.ACK:
             ack = AckRecord.from_bytes(entry.payload)
             self.events.append(PlatformAcknowledged(ack.partner, ack.size, ack.at))
+        elif entry.kind is EntryKind.SEED:
+            self._take_seed(index, SeedRecord.from_bytes(entry.payload))
+
+    def _take_seed(self, index: int, seed: SeedRecord) -> None:
+        if not seed.is_revealed:
+            self.ledger = self.ledger.begin(index, seed)
+            return
+        self.ledger, given = self.ledger.reveal(index, seed)
+        # They have served: everybody knows them now, and nobody needs to match them.
+        self.events += [
+            ListingChanged(
+                listing_id, State.EXPIRED, Level.UNVERIFIED, Authority.RULE, ChangeReason.EXPIRED
+            )
+            for listing_id in given
+        ]
 
 
 def _entry(tag: int, content: bytes) -> Entry:
@@ -693,6 +790,7 @@ __all__ = [
     "RollbackError",
     "StaleFeedError",
     "TooLongError",
+    "WithheldError",
     "WrongContentError",
     "WrongFeedError",
     "bounded",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from hashlib import sha256
+from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -33,6 +34,8 @@ MAX_FINGERPRINTS: Final = 4096
 MAX_PAYLOAD_BYTES: Final = 160 * 1024
 """A listing of 4096 fingerprints has 139 000."""
 COMMITMENT_BYTES: Final = 32
+MAX_CANARIES: Final = 4096
+"""Of an epoch: what a revealed seed lists has to fit into one entry of the log."""
 BLINDED: Final = 0x01
 """First byte of the public form of listings, changes and padding."""
 
@@ -529,14 +532,29 @@ class SeedRecord:
     is_revealed: bool
     value: bytes
     """32 bytes: the seed if revealed, else its digest."""
+    most: int = 0
+    """How many canaries there will be at most, 1..MAX_CANARIES; not when revealed."""
     canaries: tuple[tuple[int, int, int], ...] = ()
-    """Of each canary, in order, when revealed: index in the log, hour of listing, windows."""
+    """Of each canary, by ascending index, when revealed: index in the log, hour of listing,
+    windows."""
+
+    def __post_init__(self) -> None:
+        indexes = [index for index, _, _ in self.canaries]
+        if (
+            len(self.value) != 32
+            or not 0 <= self.epoch < 1 << 32
+            or (0 < self.most <= MAX_CANARIES) is self.is_revealed
+            or (self.canaries and not self.is_revealed)
+            or len(indexes) > MAX_CANARIES
+            or any(before >= after for before, after in pairwise(indexes))
+        ):
+            raise InputError("not a seed, nor the word given on one")
 
     def to_entry(self) -> Entry:
         """Its entry."""
-        if len(self.value) != 32 or (self.canaries and not self.is_revealed):
-            raise InputError("a seed or its digest has 32 bytes; canaries come with the seed")
         rows = [struct.pack(">QIB", *each) for each in self.canaries]
+        if not self.is_revealed:
+            rows = [self.most.to_bytes(2, "big")]
         head = struct.pack(">IB32s", self.epoch, self.is_revealed, self.value)
         return Entry(EntryKind.SEED, head + b"".join(rows))
 
@@ -549,12 +567,15 @@ class SeedRecord:
         """
         try:
             epoch, revealed, value = struct.unpack_from(">IB32s", payload)
-            canaries = tuple(struct.iter_unpack(">QIB", payload[37:]))
-        except struct.error:
+            if revealed == 0:
+                (most,) = struct.unpack(">H", payload[37:])
+                return cls(epoch, False, value, most)
+            if revealed == 1:
+                rows = tuple(struct.iter_unpack(">QIB", payload[37:]))
+                return cls(epoch, True, value, canaries=rows)
+        except (struct.error, InputError):
             raise MalformedRecordError("a seed is malformed") from None
-        if revealed not in {0, 1} or (canaries and not revealed):
-            raise MalformedRecordError("a seed is malformed")
-        return cls(epoch, bool(revealed), value, canaries)
+        raise MalformedRecordError("a seed is malformed")
 
     def __repr__(self) -> str:
         return f"SeedRecord(epoch={self.epoch}, is_revealed={self.is_revealed})"

@@ -60,6 +60,11 @@ _SIGNED: Final = "signed-checkpoint"
 _BLOCK: Final = 1 << MAX_LEVEL
 _MOST_DELTAS: Final = 8
 _MAX_DELTA: Final = 1 << 10
+_WORTH: Final = _BLOCK // 16
+"""So many more dead entries of a block make it worth sealing again for newcomers."""
+_READ_A_STEP: Final = 1 << 15
+_COLLAPSED_A_STEP: Final = 8
+_UNKNOWN: Final = -1
 _GRACE: Final = timedelta(minutes=10)
 """How long files stay that a newer list names no more, for those who hold an older one."""
 
@@ -79,6 +84,9 @@ class _Feed:
     lines: list[SegmentLine] = field(default_factory=list)
     deltas: list[SegmentLine] = field(default_factory=list)
     snapshot: list[SegmentLine] = field(default_factory=list)
+    collapsed: dict[int, int] = field(default_factory=dict)
+    """Blocks whose line in the snapshot leaves dead entries out, and how many it did."""
+    scope: Scope = EVERYTHING
     size: int = 0
     expires_at: datetime | None = None
     lists: set[str] = field(default_factory=set)
@@ -139,6 +147,7 @@ class FeedWriter:
         if post_quantum_key is not None:
             self._signers.append(NoteSigner(origin, post_quantum_key))
         self._feeds: dict[str, _Feed] = {}
+        self._dead = Dead()
         self._retired: dict[str, datetime] = {}
         self._note: Note | None = None
         self._published = self._signed = Checkpoint(origin, 0, EMPTY_ROOT)
@@ -176,6 +185,11 @@ class FeedWriter:
         return self._published.size
 
     @property
+    def signed_size(self) -> int:
+        """How many entries are signed; more than published while witnesses have not answered."""
+        return self._signed.size
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """What was published last."""
         return self._published
@@ -206,31 +220,66 @@ class FeedWriter:
             raise RefusesToSignError("the database has fewer entries than were signed")
         if size > self._published.size or self._note is None:
             self._sign(size, now)
+        self.reissue(partners, now, erased=erased)
+        return self._published
+
+    def reissue(
+        self, partners: Sequence[FeedPartner], now: datetime, *, erased: Collection[int] = ()
+    ) -> None:
+        """Bring each partner's feed up to the published log, without what was `erased`."""
         self._sealer.begin(len(partners))
         if self._note is not None:
             reader = TileReader(self._fetch, self.size)
             for partner in partners:
                 self._publish_to(partner, self._note, reader, now, sorted(erased))
         self._sweep(now)
-        return self._published
 
-    def snapshot(self, partner: FeedPartner, now: datetime) -> None:
-        """Seal what a newcomer needs of the full blocks and no more, and offer it from now on.
+    def improve_snapshots(self, partners: Sequence[FeedPartner], now: datetime) -> bool:
+        """Do one step towards good snapshots for newcomers; whether there is more to do.
 
-        Reads the list once to know what is dead, and once to seal. Worth it when much of the list
-        is: the other segments carry every withdrawal, for platforms that were away.
+        A snapshot is the full blocks without what a newcomer has no use for: listings that ended,
+        changes that were followed by others, acknowledgements. A block in which little is dead is
+        offered as it is. A step reads 32 768 entries, or seals one block for a few partners.
         """
+        stop = self.size & -_BLOCK
+        if self._dead.stop < stop:
+            self._dead.extend(self._source, min(stop, self._dead.stop + _READ_A_STEP))
+            return True
+        for block in range(stop >> MAX_LEVEL):
+            due = [each for each in partners if self._is_worth(each, block)][:_COLLAPSED_A_STEP]
+            self._sealer.begin(len(due))
+            for partner in due:
+                self._collapse(partner, self._feeds[partner.partner_id], block, now)
+            if due:
+                return True
+        return False
+
+    def _is_worth(self, partner: FeedPartner, block: int) -> bool:
         feed = self._feeds.get(partner.partner_id)
-        if feed is None or self._note is None:
+        if feed is None or block >= feed.size >> MAX_LEVEL:
+            return False
+        count, left_out = self._dead.count(block), feed.collapsed.get(block, 0)
+        if left_out == _UNKNOWN:
+            # Sealed before this process began: it is as good as it is today.
+            left_out = feed.collapsed[block] = count
+        return count - left_out >= _WORTH
+
+    def _collapse(self, partner: FeedPartner, feed: _Feed, block: int, now: datetime) -> None:
+        if self._note is None:
             raise StateError("publish to this partner first")
         tree = TileReader(self._fetch, feed.size)
-        dead = Dead(self._source, feed.size & -_BLOCK)
-        self._retire(partner, feed.snapshot, now)
-        feed.snapshot = [
-            line
-            for index in range(dead.stop >> MAX_LEVEL)
-            for line in self._sealer.subtree(partner, tree, (MAX_LEVEL, index), 0, dead)
-        ]
+        sealed = self._sealer.subtree(partner, tree, (MAX_LEVEL, block), 0, self._dead)
+        present = {line.start: line for line in (feed.snapshot or feed.lines)}
+        ordinary = {line.start: line for line in feed.lines}
+        lines: list[SegmentLine] = []
+        for index in range(feed.size >> MAX_LEVEL):
+            start, stop = index << MAX_LEVEL, (index + 1) << MAX_LEVEL
+            kept = _cover(present, start, stop) or _cover(ordinary, start, stop)
+            lines += sealed if index == block else kept
+        used = {line.digest for line in (*lines, *feed.lines, *feed.deltas)}
+        self._retire(partner, [line for line in feed.snapshot if line.digest not in used], now)
+        feed.snapshot = lines
+        feed.collapsed[block] = self._dead.count(block)
         self._put_latest(partner, feed, self._note, now)
 
     def proof(self, index: int) -> bytes:
@@ -283,7 +332,7 @@ class FeedWriter:
         erased: Sequence[int],
     ) -> None:
         feed = self._feeds.get(partner.partner_id)
-        if feed is None:
+        if feed is None or feed.scope != partner.scope:
             feed = self._feeds[partner.partner_id] = self._load(partner, now)
         is_current = feed.size == tree.size and not erased
         if is_current and feed.expires_at and feed.expires_at - now > self._expires_after / 2:
@@ -297,11 +346,16 @@ class FeedWriter:
         self._forget(partner, erased)
 
     def _load(self, partner: FeedPartner, now: datetime) -> _Feed:
-        feed = _Feed()
+        feed = _Feed(scope=partner.scope)
         with suppress(MissingBlobError):
             note = Note.from_bytes(self._public.get(f"feed/{partner.partner_id}/latest"))
             note.require(self._signer.key)
             latest = Latest.from_text(note.text)
+            if latest.scope != partner.scope.to_text():
+                # What was sealed for another scope is of no use: all begins anew.
+                latest = replace(
+                    latest, index=FileList(), snapshot=FileList(), segments=(), deltas=()
+                )
             for files, lines in ((latest.index, feed.lines), (latest.snapshot, feed.snapshot)):
                 if files.stop:
                     path = files.path(partner.partner_id)
@@ -311,6 +365,10 @@ class FeedWriter:
             feed.deltas = list(latest.deltas)
             feed.size = feed.lines[-1].stop if feed.lines else 0
             feed.expires_at = latest.expires_at
+            ordinary = {line.digest for line in feed.lines}
+            for line in feed.snapshot:
+                if line.digest not in ordinary:
+                    feed.collapsed[line.start >> MAX_LEVEL] = _UNKNOWN
         named = feed.lists | {line.path(partner.partner_id) for line in feed.all_lines()}
         # What an interrupted publication left behind, or one before it.
         for kind in ("seg", "index"):
@@ -338,19 +396,13 @@ class FeedWriter:
             deltas += self._sealer.delta(partner, tree, feed.size, tree.size)
         # A snapshot's segment that held something erased gives way to the ordinary one.
         blocks = {line.start: line for line in lines}
-        feed.snapshot = [
-            new
-            for line in feed.snapshot
-            for new in (
-                _cover(blocks, line.start, line.stop)
-                if _holds(erased, line.start, line.stop)
-                else [line]
-            )
-        ]
-        if feed.snapshot and sum(each.stop - each.start for each in feed.snapshot) != (
-            feed.snapshot[-1].stop
-        ):
-            feed.snapshot = []
+        for block in {line.start >> MAX_LEVEL for line in feed.snapshot}:
+            start, stop = block << MAX_LEVEL, (block + 1) << MAX_LEVEL
+            if _holds(erased, start, stop):
+                feed.collapsed.pop(block, None)
+                at = bisect_left(feed.snapshot, start, key=lambda line: line.start)
+                until = bisect_left(feed.snapshot, stop, key=lambda line: line.start)
+                feed.snapshot[at:until] = _cover(blocks, start, stop)
         feed.lines, feed.deltas = lines, deltas[-_MOST_DELTAS:]
         feed.size = tree.size
 
@@ -391,6 +443,7 @@ class FeedWriter:
         snapshot, snapshot_data = FileList.of(feed.snapshot)
         latest = Latest(
             partner.partner_id,
+            partner.scope.to_text(),
             now + self._expires_after,
             note,
             index,

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from unspread.case_protocol import ErrorAnswer, from_b64, to_b64
-from unspread.crypto import OpeningKey, SigningKey, sha256
+from unspread.crypto import ML_DSA_44_PUBLIC_BYTES, OpeningKey, SigningKey, sha256
 from unspread.errors import InputError, StateError, TransportError, TrustError
 
 DIRECTORY: Final = "lists"
@@ -37,6 +37,8 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Empty until the clearinghouse has answered."""
     log_origin: str = ""
     log_key: str = ""
+    log_key_post_quantum: str = ""
+    """ML-DSA-44; empty if the clearinghouse had none when we joined."""
     feed: str = ""
     """Address below which the feed's files are."""
     push: str = ""
@@ -62,6 +64,7 @@ class _Enrolled(msgspec.Struct, frozen=True):
     feed: str
     push: str
     state: str
+    log_key_post_quantum: str = ""
 
 
 def enrol(
@@ -104,6 +107,8 @@ def enrol(
     try:
         enrolled = msgspec.json.decode(response.content, type=_Enrolled)
         from_b64(enrolled.log_key, 32, "log_key")
+        if enrolled.log_key_post_quantum:
+            from_b64(enrolled.log_key_post_quantum, ML_DSA_44_PUBLIC_BYTES, "log_key_post_quantum")
     except (msgspec.DecodeError, UnicodeDecodeError, InputError):
         raise TrustError("the clearinghouse's answer is malformed") from None
     joined = msgspec.structs.replace(
@@ -111,6 +116,7 @@ def enrol(
         partner_id=enrolled.partner_id,
         log_origin=enrolled.log_origin,
         log_key=enrolled.log_key,
+        log_key_post_quantum=enrolled.log_key_post_quantum,
         # A reader's paths begin with feed/PARTNER themselves.
         feed=enrolled.feed.rstrip("/").removesuffix(f"/feed/{enrolled.partner_id}"),
         push=enrolled.push,

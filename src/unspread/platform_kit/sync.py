@@ -13,6 +13,7 @@ import httpx
 import structlog
 
 from unspread.case_protocol import from_b64
+from unspread.crypto import ML_DSA_44_PUBLIC_BYTES
 from unspread.errors import InputError, TransportError, TrustError, UnspreadError
 from unspread.feed.reader import Event, FeedReader, ListingAdded, ListingChanged, Request
 from unspread.model import Listing, ListingId
@@ -41,13 +42,18 @@ def policy_of(membership: Membership, file: Path | None) -> LogPolicy:
     Raises:
         InputError: if the file is no policy, or names another key for this log.
     """
-    own = trial_policy(membership.log_origin, from_b64(membership.log_key, 32, "log_key"))
+    second = membership.log_key_post_quantum
+    own = trial_policy(
+        membership.log_origin,
+        from_b64(membership.log_key, 32, "log_key"),
+        post_quantum_key=from_b64(second, ML_DSA_44_PUBLIC_BYTES, "log_key") if second else b"",
+    )
     if file is None:
         return own
     policy = PolicyFile.from_text(file.read_text()).for_log(membership.log_origin)
     if policy.log_key != own.log_key:
         raise InputError("the policy's key for this log is not the one that we enrolled with")
-    return policy
+    return replace(policy, post_quantum_key=own.post_quantum_key or policy.post_quantum_key)
 
 
 class FeedSync:

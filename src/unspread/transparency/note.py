@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Final
 
 from unspread.crypto import (
+    ML_DSA_44_PUBLIC_BYTES,
     PostQuantumSigningKey,
     SignatureError,
     SigningKey,
@@ -51,7 +52,7 @@ class SignatureKind(IntEnum):
 _PUBLIC_BYTES: Final = {
     SignatureKind.ED25519: 32,
     SignatureKind.COSIGNATURE_ED25519: 32,
-    SignatureKind.COSIGNATURE_ML_DSA_44: 1312,
+    SignatureKind.COSIGNATURE_ML_DSA_44: ML_DSA_44_PUBLIC_BYTES,
 }
 _SIGNATURE_BYTES: Final = {
     SignatureKind.ED25519: 64,

@@ -61,8 +61,17 @@ class LogPolicy:
     """Its name is the log's origin."""
     quorum: Group = NO_WITNESSES
     """Without witnesses, a log could show two platforms two lists."""
+    post_quantum_key: VerifierKey | None = None
+    """If there is one, it must have signed as well: whoever can forge the one kind of signature
+    can then still show no other list."""
 
     def __post_init__(self) -> None:
+        second = self.post_quantum_key
+        if second is not None and (
+            second.kind is not SignatureKind.COSIGNATURE_ML_DSA_44
+            or second.name != self.log_key.name
+        ):
+            raise InputError("the log's second key is one of ML-DSA-44, under the log's name")
         if any(key.kind is SignatureKind.ED25519 for key in self.quorum.witnesses()):
             raise InputError("a witness signs cosignatures")
 
@@ -82,12 +91,13 @@ class LogPolicy:
             MalformedNoteError: if it is not a checkpoint.
         """
         witnesses = self.quorum.witnesses()
-        signed = note.signed_by([self.log_key, *witnesses])
-        if self.log_key not in signed:
-            raise MissingSignatureError("the log's own signature is missing")
+        own = [key for key in (self.log_key, self.post_quantum_key) if key is not None]
+        signed = note.signed_by([*own, *witnesses])
+        if any(key not in signed for key in own):
+            raise MissingSignatureError("a signature of the log's own is missing")
         if not self.quorum.is_met_by(signed):
             raise WitnessQuorumError(
-                f"only {len(signed) - 1} of {len(witnesses)} witnesses have signed"
+                f"only {len(signed) - len(own)} of {len(witnesses)} witnesses have signed"
             )
         checkpoint = Checkpoint.from_text(note.text)
         if checkpoint.origin != self.origin:
@@ -105,11 +115,19 @@ class LogPolicy:
 
 
 def trial_policy(
-    origin: str, public_key: bytes, witnesses: Iterable[VerifierKey] = (), quorum: int = 0
+    origin: str,
+    public_key: bytes,
+    witnesses: Iterable[VerifierKey] = (),
+    quorum: int = 0,
+    *,
+    post_quantum_key: bytes = b"",
 ) -> LogPolicy:
-    """A policy that needs the log's own signature and those of `quorum` of the witnesses."""
+    """A policy that needs the log's own signatures and those of `quorum` of the witnesses."""
     key = VerifierKey(origin, SignatureKind.ED25519, public_key)
-    return LogPolicy(key, Group(quorum, tuple(witnesses)))
+    second = None
+    if post_quantum_key:
+        second = VerifierKey(origin, SignatureKind.COSIGNATURE_ML_DSA_44, post_quantum_key)
+    return LogPolicy(key, Group(quorum, tuple(witnesses)), second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +147,11 @@ class PolicyFile:
             InputError: if it names no such log.
         """
         keys = [key for key, _ in self.logs if origin in {None, key.name}]
-        if not keys or (origin is None and len(keys) > 1):
+        first = [key for key in keys if key.kind is SignatureKind.ED25519]
+        second = [key for key in keys if key.kind is not SignatureKind.ED25519]
+        if len(first) != 1 or len(second) > 1:
             raise InputError("the policy does not name this log, or names several")
-        return LogPolicy(keys[0], self.quorum)
+        return LogPolicy(first[0], self.quorum, second[0] if second else None)
 
     @classmethod
     def from_text(cls, text: str) -> "PolicyFile":

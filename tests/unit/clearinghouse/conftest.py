@@ -23,6 +23,7 @@ from http_message_signatures import (
 from unspread.case_protocol import to_b64
 from unspread.clearinghouse import composition, key_files
 from unspread.clearinghouse.app import application
+from unspread.clearinghouse.publisher import DatabaseEntries
 from unspread.clearinghouse.service import Service
 from unspread.clearinghouse.settings import Settings
 from unspread.crypto import OpeningKey, Receipt, SigningKey
@@ -99,9 +100,19 @@ class Running:
         message = case.withdrawal_request(receipt, numbers, self.service.log_origin)
         return self.post("/v1/cases/withdraw", message.to_json())
 
-    def until_published(self, size: int) -> None:
-        """Wait for log and feeds to be public up to a size."""
+    def committed(self) -> int:
+        """How many entries the log has in the database."""
+        return int(self.service.readers.ask_now(lambda c: DatabaseEntries(c).size()))
+
+    def until_published(self) -> int:
+        """Wait for all that is committed to be public, in log and feeds; how many entries."""
+        size = self.committed()
         until(lambda: self.service.subscribers.size >= size)
+        return size
+
+    def listing_id(self, receipt: Receipt, number: int = 0) -> int:
+        """Where an item stands in the log; the clearinghouse's own entries stand before it."""
+        return int(self.status(receipt).json()["items"][number]["listing_id"])
 
 
 def until(condition: Callable[[], object], seconds: float = 30.0) -> None:

@@ -50,7 +50,7 @@ def test_a_withdrawn_item_is_erased_in_the_database_and_in_the_feed(
 ) -> None:
     platform = admitted(clearinghouse)
     clearinghouse.submit(receipt(), [picture(1)])
-    clearinghouse.until_published(1)
+    clearinghouse.until_published()
     assert clearinghouse.withdraw(receipt(), 0).json() == {
         "items": [{"item_key": to_b64(receipt().item_key(0).public), "state": "withdrawn"}]
     }
@@ -92,7 +92,7 @@ def follow(clearinghouse: Running, platform: object) -> list[object]:
 def test_a_platform_reads_what_was_listed(clearinghouse: Running) -> None:
     platform = admitted(clearinghouse)
     clearinghouse.submit(receipt(), [picture(1)])
-    clearinghouse.until_published(1)
+    clearinghouse.until_published()
     until(lambda: clearinghouse.get(f"/feed/{platform.partner_id}/latest").status_code == 200)
     (event,) = follow(clearinghouse, platform)
     assert isinstance(event, ListingAdded)
@@ -102,14 +102,14 @@ def test_a_platform_reads_what_was_listed(clearinghouse: Running) -> None:
 def test_what_a_platform_says_is_the_persons_status(clearinghouse: Running) -> None:
     platform = admitted(clearinghouse)
     clearinghouse.submit(receipt(), [picture(1)])
-    clearinghouse.until_published(1)
+    size = clearinghouse.until_published()
     root = "00" * 32
     assert platform.signed_post(
-        "/v1/acknowledge", f'{{"size": 1, "root": "{root}"}}'.encode()
+        "/v1/acknowledge", f'{{"size": {size}, "root": "{root}"}}'.encode()
     ).is_success
     told = (
-        b'{"feedback": [{"id": "a", "listing_id": 0, "kind": "removed",'
-        b' "at": "2026-11-23T06:00:00Z"}]}'
+        b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "removed",'
+        b' "at": "2026-11-23T06:00:00Z"}]}' % clearinghouse.listing_id(receipt())
     )
     assert platform.signed_post("/v1/feedback", told).json() == {"new": 1}
     assert platform.signed_post("/v1/feedback", told).json() == {"new": 0}
@@ -129,11 +129,13 @@ def test_a_strangers_receipt_opens_nothing(clearinghouse: Running) -> None:
 
 def test_the_log_proves_that_a_listing_is_in_it(clearinghouse: Running) -> None:
     (item,) = clearinghouse.submit(receipt(), [picture(1)]).json()["items"]
-    clearinghouse.until_published(1)
-    proof = EntryProof.from_bytes(clearinghouse.get("/v1/proof/0").content)
+    clearinghouse.until_published()
+    proof = EntryProof.from_bytes(
+        clearinghouse.get(f"/v1/proof/{clearinghouse.listing_id(receipt())}").content
+    )
     checkpoint = proof.verify(b"\x01" + bytes.fromhex(item["commitment"]))
     assert checkpoint.origin == clearinghouse.service.log_origin
-    assert clearinghouse.get("/v1/proof/7").status_code == 409
+    assert clearinghouse.get("/v1/proof/99").status_code == 409
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ def test_the_whole_life_of_a_case(either: Settings) -> None:
         assert clearinghouse.submit(receipt(2), [picture(4)]).status_code == 409
         assert clearinghouse.withdraw(receipt(1), 0).status_code == 200
         told = (
-            b'{"feedback": [{"id": "a", "listing_id": 1, "kind": "disputed", "reason": "other",'
-            b' "at": "2026-11-23T06:00:00Z"}]}'
+            b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "disputed", "reason": "other",'
+            b' "at": "2026-11-23T06:00:00Z"}]}' % clearinghouse.listing_id(receipt(1), 1)
         )
         assert platform.signed_post("/v1/feedback", told).json() == {"new": 1}
         first, second = clearinghouse.status(receipt(1)).json()["items"]
@@ -87,11 +87,11 @@ def test_a_second_start_goes_on_where_the_first_ended(either: Settings) -> None:
     with running(either) as clearinghouse:
         clearinghouse.submit(receipt(1), [picture(1)])
         before = clearinghouse.get("/v1/about").json()
+        first = clearinghouse.listing_id(receipt(1))
     with running(either) as clearinghouse:
         assert clearinghouse.get("/v1/about").json()["log_key"] == before["log_key"]
         assert clearinghouse.submit(receipt(2), [picture(2)]).status_code == 201
-        (item,) = clearinghouse.status(receipt(2)).json()["items"]
-        assert item["listing_id"] == 1
+        assert clearinghouse.listing_id(receipt(2)) == first + 1
         settled(clearinghouse)
     assert good(either) == []
 
@@ -154,23 +154,26 @@ def test_a_restore_needs_an_empty_place(settings: Settings, tmp_path: Path) -> N
     [
         pytest.param("DELETE FROM log_entry WHERE position = 0", id="an entry is missing"),
         pytest.param(
-            "UPDATE log_entry SET kind = 6 WHERE position = 1",
+            "UPDATE log_entry SET kind = 6 WHERE position = FIRST",
             id="an entry was altered",
         ),
-        pytest.param("UPDATE item SET fingerprints = x'90' WHERE listing_id = 0", id="a listing"),
+        pytest.param(
+            "UPDATE item SET fingerprints = x'90' WHERE listing_id = FIRST", id="a listing"
+        ),
         pytest.param("UPDATE item SET state = 'withdrawn'", id="a state without its entry"),
-        pytest.param("DELETE FROM item WHERE listing_id = 0", id="an item vanished"),
-        pytest.param("UPDATE item SET revision = 9 WHERE listing_id = 0", id="a revision"),
+        pytest.param("DELETE FROM item WHERE listing_id = FIRST", id="an item vanished"),
+        pytest.param("UPDATE item SET revision = 99 WHERE listing_id = FIRST", id="a revision"),
     ],
 )
 def test_check_finds_what_was_tampered_with(settings: Settings, damage: str) -> None:
     with running(settings) as clearinghouse:
         clearinghouse.submit(receipt(1), [picture(1), picture(2)])
+        first = clearinghouse.listing_id(receipt(1))
         settled(clearinghouse)
     assert good(settings) == []
     connection = connect(settings)
     connection.begin()
-    connection.run(damage)
+    connection.run(damage.replace("FIRST", str(first)))
     connection.commit()
     connection.close()
     assert good(settings) != []

@@ -180,7 +180,13 @@ def test_feedback_for_what_does_not_exist_stores_nothing(clearinghouse: Running)
     platform = admitted(clearinghouse)
     clearinghouse.submit(receipt(), [picture(1)])
     told = b'{"id": "%d", "listing_id": %d, "kind": "found", "at": "2026-11-23T06:00:00Z"}'
-    both = b'{"feedback": [' + told % (1, 0) + b"," + told % (2, 99) + b"]}"
+    both = (
+        b'{"feedback": ['
+        + told % (1, clearinghouse.listing_id(receipt()))
+        + b","
+        + told % (2, 99)
+        + b"]}"
+    )
     assert platform.signed_post(FEEDBACK, both).status_code == 404
     stored = clearinghouse.service.readers.ask_now(lambda c: c.rows("SELECT 1 FROM feedback"))
     assert stored == []
@@ -189,8 +195,9 @@ def test_feedback_for_what_does_not_exist_stores_nothing(clearinghouse: Running)
 def test_two_disputes_suspend_and_the_person_sees_it(clearinghouse: Running) -> None:
     clearinghouse.submit(receipt(), [picture(1)])
     told = (
-        b'{"feedback": [{"id": "a", "listing_id": 0, "kind": "disputed",'
+        b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "disputed",'
         b' "reason": "public_interest", "at": "2026-11-23T06:00:00Z"}]}'
+        % clearinghouse.listing_id(receipt())
     )
     for name in ("First", "Second"):
         assert admitted(clearinghouse, name).signed_post(FEEDBACK, told).is_success
@@ -203,8 +210,9 @@ def test_content_older_than_the_case_suspends(clearinghouse: Running) -> None:
     platform = admitted(clearinghouse)
     clearinghouse.submit(receipt(), [picture(1)])
     told = (
-        b'{"feedback": [{"id": "a", "listing_id": 0, "kind": "found",'
+        b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "found",'
         b' "oldest_on": "2015-01-01", "at": "2026-11-23T06:00:00Z"}]}'
+        % clearinghouse.listing_id(receipt())
     )
     assert platform.signed_post(FEEDBACK, told).is_success
     (item,) = clearinghouse.status(receipt()).json()["items"]

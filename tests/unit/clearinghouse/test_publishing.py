@@ -8,14 +8,15 @@ from datetime import date
 
 import pytest
 
-from unspread.clearinghouse import housekeeping, store
+from unspread.clearinghouse import housekeeping, own_entries, store
 from unspread.clearinghouse.rules import to_day
 from unspread.clearinghouse.settings import Settings, SettingsError
 from unspread.clearinghouse.writer import BusyError, Writer
 from unspread.feed.reader import ListingChanged, PlatformAcknowledged
+from unspread.feed.records import AckRecord
 from unspread.model import State
 
-from .conftest import Running, admitted, picture, receipt, running, until
+from .conftest import Platform, Running, admitted, picture, receipt, running, until
 from .test_case import follow
 
 DAY = store.SECONDS_PER_DAY
@@ -74,6 +75,7 @@ def test_what_is_still_found_does_not_end(settings: Settings) -> None:
     with running(settings, clock) as clearinghouse:
         clearinghouse.submit(receipt(), [picture(1)])
         write = clearinghouse.service.writer.submit
+        listing_id = clearinghouse.listing_id(receipt())
         clock.ahead = 700 * DAY
         write(
             lambda tx: tx.connection.run(
@@ -88,7 +90,8 @@ def test_what_is_still_found_does_not_end(settings: Settings) -> None:
             lambda tx: tx.connection.run(
                 "INSERT INTO feedback (partner_id, external_id, listing_id, kind, at, count,"
                 " reason, oldest_day, received_at, settled)"
-                " VALUES ('a', '1', 0, 'found', 0, 1, '', 0, ?, ?)",
+                " VALUES ('a', '1', ?, 'found', 0, 1, '', 0, ?, ?)",
+                listing_id,
                 tx.now,
                 False,
             )
@@ -102,22 +105,47 @@ def test_what_is_still_found_does_not_end(settings: Settings) -> None:
         assert to_day(date.fromisoformat(ends)) == today + 365
 
 
-def test_an_acknowledgement_stands_in_the_log_once(clearinghouse: Running) -> None:
-    platform = admitted(clearinghouse)
-    clearinghouse.submit(receipt(), [picture(1)])
-    clearinghouse.until_published(1)
-    body = f'{{"size": 1, "root": "{"00" * 32}"}}'.encode()
+def acknowledge(clearinghouse: Running, platform: Platform, size: int) -> None:
+    body = f'{{"size": {size}, "root": "{"00" * 32}"}}'.encode()
     assert platform.signed_post("/v1/acknowledge", body).is_success
-    for _ in range(3):
-        housekeeping.run_due(clearinghouse.service.writer)
-    clearinghouse.until_published(2)
-    said = [e for e in follow(clearinghouse, platform) if isinstance(e, PlatformAcknowledged)]
-    assert len(said) == 1
-    # Having applied its own acknowledgement is no news.
-    body = f'{{"size": 2, "root": "{"00" * 32}"}}'.encode()
-    assert platform.signed_post("/v1/acknowledge", body).is_success
-    housekeeping.run_due(clearinghouse.service.writer)
-    assert clearinghouse.service.publisher.size == 2
+
+
+def logged_acknowledgements(clearinghouse: Running) -> list[AckRecord]:
+    rows = clearinghouse.service.readers.ask_now(
+        lambda c: c.rows("SELECT payload FROM log_entry WHERE kind = 3 ORDER BY position")
+    )
+    return [AckRecord.from_bytes(bytes(payload)) for (payload,) in rows]
+
+
+def test_acknowledgements_stand_in_the_log_at_once_and_once(settings: Settings) -> None:
+    clock = Clock()
+    with running(settings, clock) as clearinghouse:
+        platforms = [admitted(clearinghouse, name) for name in ("One", "Two")]
+        clearinghouse.submit(receipt(), [picture(1)])
+        size = clearinghouse.until_published()
+        acknowledge(clearinghouse, platforms[0], size)
+        until(lambda: len(logged_acknowledgements(clearinghouse)) == 1)
+        # What comes within the next seconds is collected, and logged together.
+        for platform in platforms:
+            clearinghouse.submit(receipt(7), [picture(7)])
+            acknowledge(clearinghouse, platform, clearinghouse.until_published())
+        time.sleep(3 * settings.tick_seconds)
+        assert len(logged_acknowledgements(clearinghouse)) == 1
+        clock.ahead = own_entries.ACKNOWLEDGEMENTS_EVERY_SECONDS
+        until(lambda: len(logged_acknowledgements(clearinghouse)) == 3)
+        # Having applied acknowledgements alone is no news, or two platforms would never rest.
+        for _ in range(3):
+            clock.ahead += own_entries.ACKNOWLEDGEMENTS_EVERY_SECONDS
+            for platform in platforms:
+                acknowledge(clearinghouse, platform, clearinghouse.until_published())
+            time.sleep(3 * settings.tick_seconds)
+        assert [each.partner for each in logged_acknowledgements(clearinghouse)] == [
+            "One", "One", "Two",
+        ]  # fmt: skip
+        said = [
+            e for e in follow(clearinghouse, platforms[0]) if isinstance(e, PlatformAcknowledged)
+        ]
+        assert len(said) == 3
 
 
 def test_nobody_acknowledges_what_is_not_there(clearinghouse: Running) -> None:

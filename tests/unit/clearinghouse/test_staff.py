@@ -78,7 +78,7 @@ def test_a_released_item_is_listed_by_the_entry_that_was_promised(clearinghouse:
     done(clearinghouse, Kind.RELEASE, item_id(clearinghouse))
     (item,) = clearinghouse.status(receipt()).json()["items"]
     assert (item["state"], item["commitment"]) == ("listed", promised["commitment"])
-    clearinghouse.until_published(1)
+    clearinghouse.until_published()
     until(lambda: clearinghouse.get(f"/feed/{platform.partner_id}/latest").is_success)
     (event,) = follow(clearinghouse, platform)
     assert isinstance(event, ListingAdded)
@@ -100,8 +100,9 @@ def test_a_reinstated_listing_needs_new_disputes_to_be_suspended(clearinghouse: 
 
     def dispute(number: int) -> None:
         told = (
-            b'{"feedback": [{"id": "a", "listing_id": 0, "kind": "disputed",'
+            b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "disputed",'
             b' "reason": "other", "at": "2026-11-23T06:00:00Z"}]}'
+            % clearinghouse.listing_id(receipt())
         )
         assert platforms[number].signed_post("/v1/feedback", told).is_success
 
@@ -232,8 +233,8 @@ def test_how_fast_platforms_forget_is_public(clearinghouse: Running) -> None:
     platform = admitted(clearinghouse)
     clearinghouse.submit(receipt(), [picture(1)])
     clearinghouse.withdraw(receipt(), 0)
-    clearinghouse.until_published(2)
-    body = f'{{"size": 2, "root": "{"00" * 32}"}}'.encode()
+    size = clearinghouse.until_published()
+    body = f'{{"size": {size}, "root": "{"00" * 32}"}}'.encode()
     assert platform.signed_post("/v1/acknowledge", body).is_success
     page = clearinghouse.get("/transparency")
     assert page.status_code == 200
@@ -257,8 +258,10 @@ def test_a_withdrawal_that_a_platform_sits_on_is_counted(clearinghouse: Running)
 def test_a_helpline_vouches(clearinghouse: Running) -> None:
     helpline = admitted(clearinghouse, "A helpline", role="helpline", scopes=frozenset({"vouch"}))
     clearinghouse.submit(receipt(), [picture(1)])
-    assert helpline.signed_post("/v1/vouch", b'{"listing_ids": [0, 7]}').status_code == 404
-    assert helpline.signed_post("/v1/vouch", b'{"listing_ids": [0]}').is_success
+    listed = clearinghouse.listing_id(receipt())
+    wrong, right = (b'{"listing_ids": [%d%s]}' % (listed, more) for more in (b", 99", b""))
+    assert helpline.signed_post("/v1/vouch", wrong).status_code == 404
+    assert helpline.signed_post("/v1/vouch", right).is_success
     (item,) = clearinghouse.status(receipt()).json()["items"]
     assert item["level"] == "corroborated"
     assert [each["name"] for each in item["platforms"]] == []
