@@ -5,7 +5,8 @@ Whatever goes wrong, the list stays: it is matched against, and said to be stale
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from unspread.case_protocol import from_b64
 from unspread.crypto import ML_DSA_44_PUBLIC_BYTES
 from unspread.errors import InputError, TransportError, TrustError, UnspreadError
 from unspread.feed.reader import Event, FeedReader, ListingAdded, ListingChanged, Request
-from unspread.model import Listing, ListingId
+from unspread.model import Listing, ListingId, State
 from unspread.platform_kit.enrolment import Membership
 from unspread.platform_kit.kit import Kit
 from unspread.transparency.policy import LogPolicy, PolicyFile, trial_policy
@@ -28,12 +29,20 @@ _PUSH_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 """A push stream says something every 20 seconds."""
 _LONGEST_WAIT_SECONDS: Final = 60.0
 _APPROVAL_WAIT_SECONDS: Final = 3.0
-_HTTP_STATUS_OK: Final = 200
-_HTTP_STATUS_NOT_FOUND: Final = 404
+_WORTH_ANOTHER_BYTES: Final = 64 * 1024
+"""Of progress: with less before a connection broke, the round is given up."""
 
 
 class NotApprovedError(TransportError):
     """The clearinghouse has no feed for us yet."""
+
+
+@dataclass(slots=True)
+class _Partial:
+    """What has arrived of a file that never changes."""
+
+    path: str
+    data: bytearray = field(default_factory=bytearray)
 
 
 def policy_of(membership: Membership, file: Path | None) -> LogPolicy:
@@ -70,6 +79,8 @@ class FeedSync:
         self._news = asyncio.Event()
         state = kit.states[name]
         self._number = state.number
+        self._partial = _Partial("")
+        self._anew_from: int | None = None
         self._reader = self._reader_from(state.cursor or None)
 
     def _reader_from(self, state: bytes | None) -> FeedReader:
@@ -147,6 +158,8 @@ class FeedSync:
                 raise
             before = reader.size
             events = await asyncio.to_thread(reader.receive, request, body, self._kit.clock())
+            if reader.begins_anew and self._anew_from is None:
+                self._anew_from = await asyncio.to_thread(self._kit.store.sequence)
             if events or reader.size != before:
                 await self._kit.apply(
                     self._name,
@@ -155,7 +168,23 @@ class FeedSync:
                     size=reader.size,
                     root=reader.root.hex(),
                 )
+        if reader.has_begun_anew():
+            await self._drop_what_did_not_come_again()
         await self._kit.checked(self._name)
+
+    async def _drop_what_did_not_come_again(self) -> None:
+        """End what another scope no longer covers: it is not ours to match any more."""
+        since, self._anew_from = self._anew_from or 0, None
+        store, reader = self._kit.store, self._reader
+        gone = await asyncio.to_thread(store.written_before, self._number, since + 1)
+        log.warning("the list has another scope", list=self._name, scope=reader.scope)
+        await self._kit.apply(
+            self._name,
+            [replace(each, state=State.EXPIRED) for each in gone],
+            cursor=reader.state(),
+            size=reader.size,
+            root=reader.root.hex(),
+        )
 
     def _listings(self, events: Sequence[Event]) -> list[Listing]:
         """What the listings in the events have become, each once."""
@@ -174,27 +203,50 @@ class FeedSync:
         return list(changed.values())
 
     async def _fetch(self, request: Request) -> bytes:
+        """The file; where a connection breaks, the next goes on, in this round or a later one."""
+        partial = _Partial(request.path)
+        if request.is_immutable:
+            if self._partial.path != request.path:
+                self._partial = partial
+            partial = self._partial
+        while True:
+            before = len(partial.data)
+            try:
+                await self._fetch_on(request, partial)
+            except httpx.HTTPError as error:
+                if request.is_immutable and len(partial.data) - before >= _WORTH_ANOTHER_BYTES:
+                    continue
+                raise TransportError(
+                    f"the clearinghouse does not answer ({type(error).__name__})"
+                ) from None
+            if partial is self._partial:
+                self._partial = _Partial("")
+            return bytes(partial.data)
+
+    async def _fetch_on(self, request: Request, partial: "_Partial") -> None:
         url = f"{self._membership.feed}/{request.path}"
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with self._http.stream("GET", url, timeout=_TIMEOUT) as response:
-                if response.status_code == _HTTP_STATUS_NOT_FOUND and not request.is_immutable:
-                    raise NotApprovedError(
-                        "the clearinghouse has no feed for us yet: it waits for approval there"
-                    )
-                if response.status_code != _HTTP_STATUS_OK:
-                    raise TransportError(f"the clearinghouse answered {response.status_code}")
-                async for part in response.aiter_bytes():
-                    parts.append(part)
-                    size += len(part)
-                    if size > request.max_bytes:
-                        break
-        except httpx.HTTPError as error:
-            raise TransportError(
-                f"the clearinghouse does not answer ({type(error).__name__})"
-            ) from None
-        return b"".join(parts)
+        start = len(partial.data)
+        if start >= request.max_bytes and request.is_immutable:
+            return
+        headers = {"range": f"bytes={start}-"} if start else {}
+        async with self._http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+            status = response.status_code
+            if status == HTTPStatus.NOT_FOUND and not request.is_immutable:
+                raise NotApprovedError(
+                    "the clearinghouse has no feed for us yet: it waits for approval there"
+                )
+            goes_on = status == HTTPStatus.PARTIAL_CONTENT and response.headers.get(
+                "content-range", ""
+            ).startswith(f"bytes {start}-")
+            if not (goes_on or status == HTTPStatus.OK):
+                partial.data.clear()
+                raise TransportError(f"the clearinghouse answered {status}")
+            if not goes_on:
+                partial.data.clear()
+            async for part in response.aiter_bytes():
+                partial.data += part
+                if len(partial.data) > request.max_bytes:
+                    break
 
     async def _listen(self) -> None:
         """Wake the follower at every push; without pushes it polls."""
@@ -204,7 +256,7 @@ class FeedSync:
                 async with self._http.stream(
                     "GET", self._membership.push, timeout=_PUSH_TIMEOUT
                 ) as response:
-                    if response.status_code == _HTTP_STATUS_OK:
+                    if response.status_code == HTTPStatus.OK:
                         async for line in response.aiter_lines():
                             failures = 0
                             if line.startswith("data:"):

@@ -3,7 +3,7 @@
 For tests of the platform kit, and of platforms that build on it.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 
 import httpx
@@ -39,6 +39,10 @@ class StandInClearinghouse(TrialLog):
         """By id, as the first time it came."""
         self.requests: list[httpx.Request] = []
         self.is_reachable = True
+        self.breaks_after_bytes: int | None = None
+        """Of a file's body: there every connection breaks."""
+        self.sent_bytes = 0
+        """Of files' bodies."""
         self.answers: dict[str, Callable[[], httpx.Response]] = {}
         """By path: what to answer instead of what is right."""
 
@@ -96,9 +100,21 @@ class StandInClearinghouse(TrialLog):
                 self.feedback.setdefault(each.id, each)
             return httpx.Response(200, json={})
         try:
-            return httpx.Response(200, content=self.public.get(path))
+            content = self.public.get(path)
         except MissingBlobError:
             return httpx.Response(404)
+        return self._file(request.headers.get("range", ""), content)
+
+    def _file(self, asked: str, content: bytes) -> httpx.Response:
+        start = int(asked.removeprefix("bytes=").removesuffix("-") or 0)
+        rest = content[start:]
+        self.sent_bytes += min(len(rest), self.breaks_after_bytes or len(rest))
+        headers = {"content-range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        return httpx.Response(
+            206 if asked else 200,
+            headers=headers if asked else {},
+            stream=_Breaking(rest, self.breaks_after_bytes),
+        )
 
     def _enrol(self, request: httpx.Request) -> httpx.Response:
         body = msgspec.json.decode(request.content)
@@ -126,6 +142,23 @@ class StandInClearinghouse(TrialLog):
             signature_algorithm=algorithms.ED25519, key_resolver=_Resolver(self.signing_keys)
         )
         verifier.verify(request, max_age=None, body=request.content)
+
+
+class _Breaking(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """A body whose connection may break."""
+
+    def __init__(self, content: bytes, after_bytes: int | None) -> None:
+        self._content = content
+        self._after_bytes = after_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content[: self._after_bytes]
+        if self._after_bytes is not None and len(self._content) > self._after_bytes:
+            raise httpx.ReadError("the connection broke")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part
 
 
 class _Resolver(HTTPSignatureKeyResolver):

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -88,6 +89,16 @@ class Platform:
             await self.kit.search_new_listings()
 
         asyncio.run(work())
+
+    @contextmanager
+    def following(self) -> Iterator[Callable[[], None]]:
+        """Rounds of one sync, as the running program makes them."""
+        with asyncio.Runner() as runner:
+            http = self.clearinghouse.client()
+            ((name, membership),) = memberships(self.data)
+            sync = FeedSync(self.kit, name, membership, http)
+            yield lambda: runner.run(sync.once())
+            runner.run(http.aclose())
 
     def send_feedback(self) -> None:
         async def work() -> None:
