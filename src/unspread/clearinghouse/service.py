@@ -383,7 +383,7 @@ class Service:
 
     async def write(self, job: Callable[[store.Transaction], T]) -> T:
         """The job's answer, once its transaction is durable."""
-        return await asyncio.wrap_future(self.writer.submit(job))
+        return await self.writer.submit_here(job)
 
     # --- for people
 

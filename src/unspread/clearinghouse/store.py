@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
@@ -198,6 +199,11 @@ class Transaction:
         """Erased content is gone from everywhere but, perhaps, the database's own log."""
         self.counts: dict[str, int] = {}
 
+    @cached_property
+    def intake_is_paused(self) -> bool:
+        """As it was when a job of this transaction first asked; pausing is a job of its own."""
+        return is_on(self.connection, INTAKE_PAUSED)
+
     def count(self, name: str, by: int = 1) -> None:
         """Count something for the transparency report; written at the transaction's end."""
         self.counts[name] = self.counts.get(name, 0) + by
@@ -264,7 +270,7 @@ def submit(tx: Transaction, case: NewCase) -> Accepted:
     Raises:
         OtherContentError: if the case key or an item key is taken.
     """
-    if is_on(tx.connection, INTAKE_PAUSED):
+    if tx.intake_is_paused:
         raise IntakePausedError(
             "new cases cannot be taken just now: please keep your receipt and try again tomorrow"
         )

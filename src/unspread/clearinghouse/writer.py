@@ -9,11 +9,13 @@ other error rolls the batch back and runs its jobs again one by one, so that it 
 own.
 """
 
+import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 import psycopg
@@ -39,11 +41,46 @@ class WriterClosedError(StateError):
 
 
 class _Job(Generic[Tx]):
-    __slots__ = ("future", "run")
+    __slots__ = ("future", "loop", "run")
 
-    def __init__(self, run: Callable[[Tx], Any]) -> None:
+    def __init__(
+        self,
+        run: Callable[[Tx], Any],
+        future: "Future[Any] | asyncio.Future[Any]",
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
         self.run = run
-        self.future: Future[Any] = Future()
+        self.future = future
+        self.loop = loop
+        """On which the future is answered; None: on the writer's thread."""
+
+
+_Answered = tuple[_Job[Tx], Any, UnspreadError | None]
+"""A job with its result or its refusal."""
+
+
+def _answer(answered: Sequence[_Answered[Any]]) -> None:
+    """Settle the jobs' futures; those of an event loop on it, all at once."""
+    elsewhere: dict[asyncio.AbstractEventLoop, list[_Answered[Any]]] = {}
+    here: list[_Answered[Any]] = []
+    for each in answered:
+        loop = each[0].loop
+        (here if loop is None else elsewhere.setdefault(loop, [])).append(each)
+    _settle(here)
+    for loop, theirs in elsewhere.items():
+        # A loop that is closed has nobody left who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, theirs)
+
+
+def _settle(answered: Sequence[_Answered[Any]]) -> None:
+    for job, answer, refusal in answered:
+        if job.future.cancelled():
+            continue
+        if refusal is None:
+            job.future.set_result(answer)
+        else:
+            job.future.set_exception(refusal)
 
 
 class Writer(Generic[Tx]):
@@ -89,13 +126,23 @@ class Writer(Generic[Tx]):
         Raises:
             BusyError: if too many wait already.
         """
+        future: Future[T] = Future()
+        self._put(_Job(job, future, None))
+        return future
+
+    def submit_here(self, job: Callable[[Tx], T]) -> "asyncio.Future[T]":
+        """`submit` for coroutines: a whole batch wakes their event loop once, not once each."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(_Job(job, future, loop))
+        return future
+
+    def _put(self, job: _Job[Tx]) -> None:
         if self._closed:
             raise WriterClosedError("the clearinghouse is stopping")
         if self._jobs.qsize() >= self._max_waiting:
             raise BusyError("too many are writing at once: try again in a few seconds")
-        waiting = _Job(job)
-        self._jobs.put(waiting)
-        return waiting.future
+        self._jobs.put(job)
 
     def close(self) -> None:
         """Finish what waits, then stop."""
@@ -109,11 +156,10 @@ class Writer(Generic[Tx]):
         stop = False
         while not stop:
             batch, stop = self._next_batch()
-            if batch and not self._run(batch):
+            if batch and not self._run(batch) and len(batch) > 1:
                 # One of them was the database's trouble: alone, the others go through.
                 for job in batch:
-                    if not job.future.done():
-                        self._run([job])
+                    self._run([job])
 
     def _next_batch(self) -> tuple[list[_Job[Tx]], bool]:
         batch: list[_Job[Tx]] = []
@@ -130,7 +176,7 @@ class Writer(Generic[Tx]):
 
     def _run(self, batch: list[_Job[Tx]]) -> bool:
         """Whether the batch was committed; then all its futures are done."""
-        answers: list[tuple[_Job[Tx], Any, UnspreadError | None]] = []
+        answers: list[_Answered[Tx]] = []
         self.is_busy = True
         try:
             self._connection.begin()
@@ -147,16 +193,12 @@ class Writer(Generic[Tx]):
             if len(batch) == 1:
                 unavailable = DatabaseUnavailableError("the database could not store this")
                 unavailable.__cause__ = error
-                batch[0].future.set_exception(unavailable)
+                _answer([(batch[0], None, unavailable)])
             return False
         finally:
             self.is_busy = False
         should_settle = self._committed(transaction)
-        for job, answer, refusal in answers:
-            if refusal is None:
-                job.future.set_result(answer)
-            else:
-                job.future.set_exception(refusal)
+        _answer(answers)
         if should_settle:
             self._settle()
         return True
