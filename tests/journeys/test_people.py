@@ -16,9 +16,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from lxml import etree
 from PIL.Image import Transpose
 from playwright.sync_api import Browser, Page, expect
 
+from tests import ncmec_stand
 from tests.journeys.conftest import free_port, unspread, until
 from unspread.platform_kit.actions.receive import received
 from unspread.testing.samples import encoded, landscape
@@ -56,6 +58,7 @@ account_action = "sensitive"
 first_name = "Ann"
 last_name = "Example"
 email = "trust@forum.example"
+address = "{ncmec}"
 """
 
 
@@ -108,7 +111,13 @@ COPY = encoded(PROTECTED.resize((400, 300)), "JPEG", quality=80)
 
 
 @pytest.fixture(scope="module")
-def forum(tmp_path_factory) -> Iterator[Forum]:
+def ncmec() -> Iterator[ncmec_stand.Ncmec]:
+    with ncmec_stand.running() as stand:
+        yield stand
+
+
+@pytest.fixture(scope="module")
+def forum(tmp_path_factory, ncmec: ncmec_stand.Ncmec) -> Iterator[Forum]:
     data = tmp_path_factory.mktemp("forum")
     port = free_port()
     running = Forum(data, f"http://localhost:{port}")
@@ -145,12 +154,15 @@ def forum(tmp_path_factory) -> Iterator[Forum]:
         thread = threading.Thread(target=hook.serve_forever, args=(0.05,))
         thread.start()
         address = f"http://127.0.0.1:{hook.server_port}/"
-        settings = SETTINGS.format(hook=address, data=data, python=sys.executable)
+        settings = SETTINGS.format(
+            hook=address, data=data, python=sys.executable, ncmec=ncmec.address
+        )
         (data / "platform.toml").write_text(settings)
         (data / "tell-requester.py").write_text(mailing_program(data))
         (data / "tusd").mkdir()
         (data / "keys").mkdir()
         (data / "keys" / "mastodon.token").write_text("a-token")
+        (data / "keys" / "cybertip").write_text(f"{ncmec_stand.USER}\n{ncmec_stand.PASSWORD}\n")
         (data / "keys" / "mastodon.secret").write_text("a-secret")
         pictures = []
         for picture in (PROTECTED, KEPT, REPORTED):
@@ -287,19 +299,36 @@ def test_what_is_kept_is_released_with_a_reason(forum: Forum, staff: Page):
     assert not forum.was_told("remove", "post-3")
 
 
-def test_a_report_cannot_be_filed_by_who_has_not_looked(forum: Forum, staff: Page):
+def test_a_report_is_filed_by_who_has_looked_and_by_nobody_else(
+    forum: Forum, staff: Page, ncmec: ncmec_stand.Ncmec
+):
     forum.upload(encoded(REPORTED.resize((300, 225)), "PNG"), "post-4")
     staff.goto(f"{forum.url}/review")
     staff.get_by_role("button", name="Report it to NCMEC").click()
     expect(staff.get_by_text("A match alone is never reported")).to_be_visible()
-    expect(staff.get_by_role("button", name="File the report")).to_have_count(0)
+    expect(staff.get_by_text("test environment, which discards it")).to_be_visible()
     staff.get_by_label("Where? One address").fill("https://forum.example/post-4")
     with staff.expect_download() as download:
         staff.get_by_role("button", name="Download the draft").click()
-    assert b"<incidentSummary>" in Path(download.value.path()).read_bytes()
+    ncmec_stand.SCHEMA.assertValid(etree.parse(download.value.path()))
+    staff.get_by_role("button", name="File the report").click()
+    expect(staff.get_by_text("nobody has looked at it")).to_be_visible()
+    assert ncmec.asked == []
+
     staff.goto(f"{forum.url}/review")
-    staff.locator("body").press("r")
+    staff.keyboard.down(" ")
+    expect(staff.locator("#stage img")).to_have_css("filter", "grayscale(1)")
+    staff.keyboard.up(" ")
+    staff.get_by_role("button", name="Report it to NCMEC").click()
+    staff.get_by_label("Where? One address").fill("https://forum.example/post-4")
+    staff.get_by_label("sextortion").check()
+    staff.get_by_role("button", name="File the report").click()
     until(lambda: forum.was_told("remove", "post-4"))
+    assert ncmec.asked == ["/submit", "/upload", "/fileinfo", "/finish"]
+    (report,) = ncmec.reports.values()
+    assert report.state == "finished"
+    (details,) = report.details.values()
+    assert details.findtext("fileViewedByEsp") == "true"
 
 
 def test_a_signed_notice_takes_down_what_it_names_and_its_copies(

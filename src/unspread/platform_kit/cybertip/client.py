@@ -16,6 +16,9 @@ from unspread.errors import InputError, StateError, TransportError
 
 TIMEOUT_SECONDS: Final = 120.0
 
+_Part = tuple[str | None, str | bytes]
+"""One part of a multipart form: a file's name, or None for a field, and what it holds."""
+
 
 class Environment(StrEnum):
     """Where reports go."""
@@ -47,7 +50,8 @@ class CyberTipline:
         Raises:
             RefusedReportError: also if NCMEC's digest of it is not ours.
         """
-        answer = self._call("/upload", data={"id": report_id}, files={"file": ("file", content)})
+        file: _Part = ("file", content)
+        answer = self._call("/upload", files={**_form(report_id), "file": file})
         digest = answer.get("hash", "")
         ours = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if digest and digest.lower() != ours:
@@ -60,11 +64,11 @@ class CyberTipline:
 
     def finish(self, report_id: str) -> None:
         """Finish a report. This cannot be undone, and nothing can be added after it."""
-        self._call("/finish", data={"id": report_id})
+        self._call("/finish", files=_form(report_id))
 
     def retract(self, report_id: str) -> None:
         """Take back a report that is not finished."""
-        self._call("/retract", data={"id": report_id})
+        self._call("/retract", files=_form(report_id))
 
     def _xml(self, path: str, document: bytes) -> dict[str, str]:
         headers = {"content-type": "text/xml; charset=utf-8"}
@@ -76,15 +80,13 @@ class CyberTipline:
         *,
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
-        data: dict[str, str] | None = None,
-        files: dict[str, tuple[str, bytes]] | None = None,
+        files: dict[str, _Part] | None = None,
     ) -> dict[str, str]:
         try:
             response = self._client.post(
                 self._address + path,
                 content=content,
                 headers=headers,
-                data=data,
                 files=files,
                 auth=self._auth,
                 timeout=TIMEOUT_SECONDS,
@@ -97,14 +99,22 @@ class CyberTipline:
         fields = _fields(response.content)
         code = fields.get("responseCode", "")
         if code != "0":
-            words = fields.get("responseDescription", f"HTTP {response.status_code}")
-            raise RefusedReportError(f"NCMEC answered {code or 'nothing'}: {words[:200]}")
+            words = fields.get("responseDescription", f"HTTP {response.status_code}")[:200]
+            # NCMEC asks for it when it is asked for help (documentation, section 7.5).
+            request_id = response.headers.get("request-id", "")[:64]
+            asked = f" (Request-ID {request_id})" if request_id else ""
+            raise RefusedReportError(f"NCMEC answered {code or 'nothing'}: {words}{asked}")
         return fields
 
     def _field(self, fields: dict[str, str], name: str) -> str:
         if not fields.get(name):
             raise RefusedReportError(f"NCMEC's answer has no {name}")
         return fields[name]
+
+
+def _form(report_id: str) -> dict[str, _Part]:
+    """A report's id as a field of a multipart form, as `curl --form` sends it."""
+    return {"id": (None, report_id)}
 
 
 def _fields(content: bytes) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 The form is that of NCMEC's Reporting API (https://report.cybertip.org/ispws/documentation), whose
 schema fixes the order of elements: one out of order is answered 4100. Names, lengths and order are
-cross-read from three open clients (Nachtalb/ncmec-cybertip 0.1.1, CyberTipline-Tools, Coop's
-ncmecService). Only what a hash match gives rise to is built; the rest is typed into NCMEC's own
-page.
+those of its documentation and schema as saved in usips/xf2-ncmec on 2025-11-04, compared with three
+open clients (Nachtalb/ncmec-cybertip 0.1.1, CyberTipline-Tools, Coop's ncmecService). Only what a
+hash match gives rise to is built; the rest is typed into NCMEC's own page.
 
 Facts, not advice: 18 USC 2258A has a provider report once it has actual knowledge of an apparent
 violation. A match on a listing that nobody has looked at is a lead, not knowledge.
@@ -57,7 +57,11 @@ class Annotation(StrEnum):
 
 
 class Classification(StrEnum):
-    """`industryClassification`: the apparent age (A before puberty) and the rank of the content."""
+    """`industryClassification`: the apparent age (A before puberty) and the rank of the content.
+
+    The schema has it used only by companies that signed the agreement on the Industry Hash Sharing
+    Platform.
+    """
 
     A1 = "A1"
     A2 = "A2"
