@@ -121,3 +121,37 @@ def test_whatever_is_uploaded_guesses_are_few_and_inside(size, kind):
     for each in found:
         assert 0 <= each.top < each.bottom <= height
         assert 0 <= each.left < each.right <= width
+
+
+def test_a_cropped_picture_in_a_screenshot_is_found_by_the_windows_of_what_is_shown():
+    original = landscape(5, 1200, 900)
+    canvas = Image.new("RGB", (720, 1600), "white")
+    canvas.paste(original.crop((60, 50, 1140, 860)).resize((720, 540)), (0, 500))
+    ImageDraw.Draw(canvas).text((40, 30), "12:41", "black", font_size=36)
+    listed = [
+        each.value
+        for each in fingerprint_image(encoded(original, "PNG")).fingerprints
+        if each.part is Part.WINDOW
+    ]
+    scan = scan_media(encoded(canvas))
+    values = [scan.probe_bytes[at : at + 32] for at in range(0, len(scan.probe_bytes), 32)]
+    nearest = min(pdq.distance_bits(one, other) for one in listed for other in values)
+    assert nearest <= MATCH_RADIUS_BITS
+
+
+@pytest.mark.parametrize("side", [128, 240])
+def test_a_thumbnail_is_looked_up_enlarged(side):
+    """Of pictures with fine detail PDQ takes single pixels of a thumbnail, and loses them."""
+    whole, best = [], []
+    for seed in range(2):
+        original = landscape(seed, 960, 720)
+        listed = fingerprint_image(encoded(original, "PNG")).fingerprints[0].value
+        small = original.copy()
+        small.thumbnail((side, side))
+        scan = scan_media(encoded(small, quality=90), windows=False)
+        values = [scan.probe_bytes[at : at + 32] for at in range(0, len(scan.probe_bytes), 32)]
+        distances = [pdq.distance_bits(listed, each) for each in values]
+        whole.append(min(distances[: len(pdq.ORIENTATIONS)]))
+        best.append(min(distances))
+    assert max(best) <= 16
+    assert sum(best) < sum(whole)

@@ -36,7 +36,7 @@ class MediaScan:
     qualities: tuple[int, ...]
     """Of each probe, 0..100; those below 50 match anything and should not be looked up."""
     part_of_probe: tuple[Part, ...]
-    """`whole` (also without its borders), `window`, or `frame` of a video. A window that matches
+    """`whole` (also of a rectangle in it), `window`, or `frame` of a video. A window that matches
     says that a part is shared; it is weaker than the whole, and for a person to look at."""
     frame_of_probe: tuple[int, ...]
     seconds_of_frame: tuple[float, ...]
@@ -48,7 +48,7 @@ class MediaScan:
     height: int
     duration_seconds: float | None = None
     notes: tuple[str, ...] = ()
-    """Stable words: `trimmed` if borders were found, `frames_capped`."""
+    """Stable words: `trimmed` if borders or a page around it were found, `frames_capped`."""
 
     def __post_init__(self) -> None:
         # Also what a confined worker answers, which may have been taken over.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
@@ -19,6 +20,13 @@ from unspread.model import Media, Part
 
 TURNS: Final = len(pdq.ORIENTATIONS)
 
+_PART: Final = 0.6
+
+_SMALL: Final = 512
+_ENLARGED: Final = 1024
+"""Longer sides in pixels. PDQ blurs a picture by 1/128 of its side, and of a thumbnail takes single
+pixels instead: it lies 17 bits from its original on average, enlarged it lies 7."""
+
 
 def scan_media(
     source: Source,
@@ -30,10 +38,10 @@ def scan_media(
 ) -> MediaScan:
     """Everything to look up for one picture or video.
 
-    Of a picture: the whole and, if it has borders, the part inside them, each in all 8 turns and
-    mirrors; and `windows` of it likewise, which find copies that were cropped, covered in part or
-    put into another picture. Of a video: sampled frames without letterbox bars, in all turns, at
-    most `max_frames`.
+    Of a picture: the whole and, in bordered ones and screenshots, the rectangles where a picture
+    may stand, each in all 8 turns and mirrors, small ones also enlarged; and `windows` likewise,
+    which find copies that were cropped, covered in part or put into another picture. Of a video:
+    sampled frames without letterbox bars, in all turns, at most `max_frames`.
 
     Raises:
         UnreadableMediaError: if it is neither, is damaged, or is beyond the limits.
@@ -59,16 +67,17 @@ def _scan_picture(data: bytes, windows: bool, limits: Limits) -> MediaScan:
     picture = decode_fast(data, limits)
     rectangles = _rectangles(picture.pixels)
     turns = [picture.orientation.then(each) for each in pdq.ORIENTATIONS]
-    matrices = np.concatenate(
-        [pdq.small_matrices(each.of(picture.pixels), turns) for each in rectangles]
-    )
+    shown = [each.of(picture.pixels) for each in rectangles]
+    shown += [_enlarged(each) for each in shown if max(each.shape[:2]) <= _SMALL]
+    matrices = np.concatenate([pdq.small_matrices(each, turns) for each in shown])
     values, qualities = pdq.bits(pdq.coefficients(matrices)), pdq.qualities(matrices)
     parts = [Part.WHOLE] * len(values)
     if windows:
-        more, their_qualities = window_probes(picture.orientation.upright(picture.pixels))
-        parts += [Part.WINDOW] * len(more)
-        values = np.concatenate([values, more])
-        qualities = np.concatenate([qualities, their_qualities])
+        for each in shown[: 2 if _is_part(rectangles) else 1]:
+            more, their_qualities = window_probes(picture.orientation.upright(each))
+            parts += [Part.WINDOW] * len(more)
+            values = np.concatenate([values, more])
+            qualities = np.concatenate([qualities, their_qualities])
     return MediaScan(
         media=Media.IMAGE,
         probe_bytes=values.tobytes(),
@@ -89,6 +98,19 @@ def _rectangles(pixels: pdq.Pixels) -> Sequence[Rectangle]:
     if min(pixels.shape[:2]) < pdq.MIN_SIDE:
         raise UnreadableMediaError("the picture is too small to be fingerprinted")
     return rectangles_of(pixels)
+
+
+def _is_part(rectangles: Sequence[Rectangle]) -> bool:
+    """Whether what is likeliest shown is so small a part that the cells of the whole are coarse."""
+    return len(rectangles) > 1 and rectangles[1].area < _PART * rectangles[0].area
+
+
+def _enlarged(pixels: pdq.Pixels) -> pdq.Pixels:
+    """A small picture in the size that it may be a thumbnail of."""
+    height, width = pixels.shape[:2]
+    times = -(-_ENLARGED // max(height, width))
+    size = (width * times, height * times)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def _scan_video(

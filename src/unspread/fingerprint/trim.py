@@ -45,7 +45,7 @@ _MIN_AREA: Final = 0.03
 """A block is at least this large, in pixels and as a share of the upload."""
 
 _MAX_BLOCKS: Final = 32
-_ALIKE: Final = 0.004
+_ALIKE: Final = 0.001
 """Rectangles whose edges are this near, as a share of the upload's longer side, are one."""
 
 
@@ -101,7 +101,8 @@ def rectangles_of(pixels: Pixels) -> list[Rectangle]:
     near = _ALIKE * max(whole.height, whole.width)
     chosen = [whole]
     inner = without_borders(pixels)
-    for guess in (inner, _evenly(whole, inner), *_blocks(pixels)):
+    likeliest, *others = [*_blocks(pixels), inner]
+    for guess in (likeliest, inner, _evenly(whole, inner), *others):
         if min(guess.height, guess.width) >= _MIN_SIDE and not any(
             guess.is_near(each, near) for each in chosen
         ):
