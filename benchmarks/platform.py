@@ -1,6 +1,5 @@
 """The platform kit over HTTP: lookups, changes and memory at 100 000 and a million entries."""
 
-import asyncio
 import http.client
 import json
 import os
@@ -19,12 +18,27 @@ import numpy as np
 
 from benchmarks import lists
 from benchmarks.report import Report
-from unspread.model import Fingerprint, Kind, Media
+from unspread.model import (
+    Age,
+    Fingerprint,
+    Kind,
+    Level,
+    Listing,
+    ListingId,
+    Media,
+    State,
+)
 from unspread.platform_kit.banks import LocalBank
 from unspread.platform_kit.settings import Settings
 from unspread.platform_kit.store import Store
 
-_SETTINGS = '[lists.bench]\nsource = "local"\n'
+_SETTINGS = """requests_per_minute = 10000000
+scan_workers = 1
+
+[lists.bench]
+source = "local"
+"""
+_AT = datetime(2026, 11, 1, tzinfo=UTC)
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -46,7 +60,7 @@ def run(report: Report) -> None:
 
 def _one_size(report: Report, size: int, rows: np.ndarray) -> None:
     lookups = 500 if report.quick else 3000
-    with tempfile.TemporaryDirectory() as name, _server(Path(name), size) as (pid, port, key):
+    with tempfile.TemporaryDirectory() as name, _filled(Path(name), rows) as (pid, port, key):
         data = Path(name)
         call = _Caller(port, key)
         strangers = lists.uniform(lookups, 2)
@@ -77,9 +91,8 @@ def _one_size(report: Report, size: int, rows: np.ndarray) -> None:
             float(np.percentile(changing, 99)),
             "ms",
         )
-        status = Path(f"/proc/{pid}/status").read_text()
-        report.row(f"memory, {what}", _megabytes(status, "VmRSS"), "MB", at_most=250)
-        report.row(f"memory at its peak, {what}", _megabytes(status, "VmHWM"), "MB")
+        report.row(f"memory, {what}", _megabytes(pid, "VmRSS"), "MB", at_most=250)
+        report.row(f"memory at its peak, {what}", _megabytes(pid, "VmHWM"), "MB", at_most=250)
 
 
 def _changes(call: "_Caller", data: Path, strangers: np.ndarray) -> tuple[list[float], ...]:
@@ -147,13 +160,53 @@ class _Caller:
 
 
 @contextmanager
-def _server(data: Path, size: int) -> Iterator[tuple[int, int, str]]:
-    (data / "platform.toml").write_text(_SETTINGS + "", encoding="utf-8")
+def _filled(data: Path, rows: np.ndarray) -> Iterator[tuple[int, int, str]]:
+    _fill(data, rows)
+    with _server(data) as server:
+        yield server
+
+
+def _fill(data: Path, rows: np.ndarray, *, with_digests: bool = False) -> None:
+    """A kit's database with one listing for each row."""
+    (data / "platform.toml").write_text(_SETTINGS, encoding="utf-8")
+    store = Store(data)
+    number = store.list_number("bench", "local")
+    digests = np.random.default_rng(9).bytes(48 * len(rows)) if with_digests else b""
+    for start in range(0, len(rows), 20_000):
+        listings = []
+        for at, row in enumerate(rows[start : start + 20_000], start):
+            prints = [Fingerprint(Kind.PDQ, row.tobytes(), quality=100)]
+            if with_digests:
+                own = digests[48 * at : 48 * at + 48]
+                prints += [Fingerprint(Kind.SHA256, own[:32]), Fingerprint(Kind.MD5, own[32:])]
+            listings.append(
+                Listing(
+                    ListingId(at),
+                    Media.IMAGE,
+                    Age.UNKNOWN,
+                    tuple(prints),
+                    Level.CONFIRMED,
+                    State.LISTED,
+                    _AT,
+                    bytes(16),
+                )
+            )
+        keys = [f"entry {each.listing_id}" for each in listings]
+        store.apply(number, listings, cursor=b"", size=0, root="", at=_AT, keys=keys)
+    # Names that are added from now on get numbers of their own.
+    store.set_counters(**{f"list-{number}": len(rows)})
+    store.close()
+
+
+@contextmanager
+def _server(data: Path) -> Iterator[tuple[int, int, str]]:
+    """`unspread platform serve` on a directory, once it is ready: process, port, key."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("unspread")), "platform", "serve"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.platform", str(data), str(size), str(port)]
+        [*command, "--data", str(data), "--port", str(port)], stderr=subprocess.DEVNULL
     )
     try:
         started = time.perf_counter()
@@ -167,7 +220,7 @@ def _server(data: Path, size: int) -> Iterator[tuple[int, int, str]]:
                     break
             except OSError:
                 pass
-            time.sleep(0.1)
+            time.sleep(0.05)
         yield process.pid, port, (data / "keys" / "first.key").read_text().strip()
     finally:
         process.terminate()
@@ -195,39 +248,11 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _megabytes(status: str, name: str) -> float:
+def _megabytes(pid: int, name: str) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
     line = next(each for each in status.splitlines() if each.startswith(name))
     return int(line.split()[1]) / 1024
 
 
 def _median(values: list[float]) -> float:
     return float(np.median(values))
-
-
-def serve(data: Path, size: int, port: int) -> None:
-    """A kit whose bank holds `size` random entries besides its local list."""
-    import uvicorn
-
-    from unspread.platform_kit import app as program
-    from unspread.platform_kit.bank import Bank, Rows
-
-    settings = Settings.load(data, port=port, requests_per_minute=10_000_000, scan_workers=1)
-    load_bank = program.load_bank
-
-    async def filled(kit):  # type: ignore[no-untyped-def]
-        await load_bank(kit)
-        kit.loaded = False
-        rows = lists.uniform(size, 1)
-        # Ids of list 0, unverified pictures, as the feed would give them.
-        ids = np.arange(size, dtype=np.int64) | 1 << 42
-        kit.bank = await asyncio.to_thread(Bank, kit.names, Rows(ids, rows, {}), kit.bank.sequence)
-        kit.loaded = True
-
-    program.load_bank = filled
-    uvicorn.run(
-        program.create_app(settings), port=port, log_config=None, access_log=False, workers=None
-    )
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

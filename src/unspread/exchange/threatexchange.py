@@ -381,6 +381,13 @@ class UpdatesFetch:
         return transfer.Page(tuple(records), self._cursor.to_text(), skipped, is_last, reads_all)
 
 
+def reaction_request(descriptor: str, reaction: str, token: str) -> transfer.Request:
+    """React to one descriptor, as the published client does; `reaction` is one of `REACTIONS`."""
+    return transfer.Request(
+        "POST", f"/{descriptor}/", (("access_token", token), ("reactions", reaction))
+    )
+
+
 class _Paging(msgspec.Struct, frozen=True):
     next: str = ""
 
@@ -404,6 +411,7 @@ class _Tags(msgspec.Struct, frozen=True):
 
 
 class _Descriptor(msgspec.Struct, frozen=True):
+    id: str = ""
     status: str = "UNKNOWN"
     tags: _Tags | list[str] | None = None
     reactions: list[_Reaction] = []
@@ -450,6 +458,9 @@ def _read(update: _Update) -> transfer.Record | None:
         malicious + sum(key == "HELPFUL" for key, _ in reacted),
         sum(each.status == "NON_MALICIOUS" for each in descriptors)
         + sum(key == "DISAGREE_WITH_TAGS" for key, _ in reacted),
+        ()
+        if gone
+        else tuple(each.id for each in descriptors if each.id.isascii() and each.id.isdigit()),
     )
 
 

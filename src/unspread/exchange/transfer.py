@@ -70,6 +70,8 @@ class Record:
     agreeing: int = 0
     """Members who say that it is right."""
     disagreeing: int = 0
+    descriptors: tuple[str, ...] = ()
+    """What opinions are addressed to, in a programme where that is not the key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,15 @@ ADDRESSES: Final = {
 }
 _LONGEST_WAIT_SECONDS: Final = 600.0
 _YES: Final = frozenset({FeedbackKind.REMOVED, FeedbackKind.BLOCKED})
+_REACTIONS: Final = {
+    FeedbackKind.FOUND: "SAW_THIS_TOO",
+    FeedbackKind.BLOCKED: "SAW_THIS_TOO",
+    FeedbackKind.REMOVED: "HELPFUL",
+    FeedbackKind.DISPUTED: "DISAGREE_WITH_TAGS",
+}
+"""ThreatExchange's; content that stayed without doubt about the listing is nothing to react to."""
+_NEVER_TAKEN: Final = frozenset({400, 404, 405, 409, 410, 413, 422})
+"""Statuses with which a programme says that this piece of feedback is not to be sent again."""
 _STOPNCII_WORDS: Final = {
     FeedbackKind.FOUND: "PendingReview",
     FeedbackKind.REMOVED: "Blocked",
@@ -178,6 +187,12 @@ class ProgrammeSync:
         records = [each for each in page.records if self._is_wanted(each)]
         keys = [stored_key(self._settings.source, each.key) for each in records]
         listings = await asyncio.to_thread(self._listings, records, keys)
+        descriptors = {
+            listing.listing_id: record.descriptors
+            for record, listing in zip(records, listings, strict=True)
+        }
+        if self._settings.source is Source.THREATEXCHANGE:
+            await asyncio.to_thread(store.set_descriptors, self._number, descriptors)
         await self._apply(listings, keys, page.cursor)
         if page.skipped:
             self._kit.metrics.skipped_records.labels(self._name).inc(page.skipped)
@@ -212,39 +227,56 @@ class ProgrammeSync:
     async def send_feedback(self) -> None:
         """Tell the programme what is due, in its own words.
 
+        What it will never take (an entry that is gone there) is left out and logged: it must not
+        hold back the rest.
+
         Raises:
             TransportError: if it does not answer; what is due stays due.
         """
-        if not self._settings.feedback or not await asyncio.to_thread(self._can_tell):
+        if not self._settings.feedback or not self._can_tell():
             return
         store = self._kit.store
         while due := await asyncio.to_thread(store.feedback_due, self._number):
             for request in await asyncio.to_thread(self._requests, due):
                 response = await asyncio.to_thread(transfer.send, self._http, request)
-                transfer.check(response)
+                if response.status in _NEVER_TAKEN:
+                    log.warning("feedback is not taken", list=self._name, status=response.status)
+                else:
+                    transfer.check(response)
             ids = [each_id for each_id, _ in due]
             await asyncio.to_thread(store.feedback_sent, ids, self._kit.clock())
 
     def _can_tell(self) -> bool:
-        match self._settings.source:
-            case Source.NCMEC:
-                return True
-            case Source.STOPNCII:
-                return bool(self._credentials.feedback_key)
-        return False
+        return self._settings.source is not Source.STOPNCII or bool(self._credentials.feedback_key)
 
     def _requests(self, due: Sequence[tuple[str, Feedback]]) -> list[transfer.Request]:
         if self._settings.source is Source.NCMEC:
             return self._votes(due)
+        if self._settings.source is Source.THREATEXCHANGE:
+            return self._reactions(due)
         said: dict[str, tuple[str, Sequence[str]]] = {}
         for _, feedback in due:
             listing = self._kit.store.listing(self._number, feedback.listing_id)
             for fingerprint in listing.fingerprints if listing is not None else ():
-                said[fingerprint.value.hex()] = (_STOPNCII_WORDS[feedback.kind], ())
+                tags = (feedback.reason,) if feedback.reason else ()
+                said[fingerprint.value.hex()] = (_STOPNCII_WORDS[feedback.kind], tags)
         if not said:
             return []
         given = self._credentials
         return [stopncii.feedback_request(said, given.feedback_key, given.subscription_key)]
+
+    def _reactions(self, due: Sequence[tuple[str, Feedback]]) -> list[transfer.Request]:
+        """To every descriptor of what was found, each reaction once."""
+        given = {
+            (descriptor, _REACTIONS[feedback.kind]): None
+            for _, feedback in due
+            if feedback.kind in _REACTIONS
+            for descriptor in self._kit.store.descriptors(self._number, feedback.listing_id)
+        }
+        return [
+            threatexchange.reaction_request(descriptor, reaction, self._credentials.token)
+            for descriptor, reaction in given
+        ]
 
     def _votes(self, due: Sequence[tuple[str, Feedback]]) -> list[transfer.Request]:
         """A yes for what was acted on. A no needs a reason from the programme's own list, which

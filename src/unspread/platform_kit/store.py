@@ -6,7 +6,7 @@ in the same transaction, so that `kill -9` leaves either all of it or nothing.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -93,6 +93,9 @@ _SCHEMA: Final = (
         what TEXT NOT NULL, subject TEXT NOT NULL)""",
     """CREATE INDEX actions_pending_by_reference ON actions (reference, number)
         WHERE state = 'pending'""",
+    """CREATE TABLE descriptors (
+        list INTEGER NOT NULL, listing_id INTEGER NOT NULL, descriptor TEXT NOT NULL,
+        PRIMARY KEY (list, listing_id, descriptor)) WITHOUT ROWID""",
 )
 
 
@@ -410,6 +413,32 @@ class Store:
             ).fetchone()
         )
         return None if row is None else row["key"]
+
+    def set_descriptors(self, number: int, descriptors: Mapping[ListingId, Sequence[str]]) -> None:
+        """Keep what opinions on listings are addressed to, in the place of what it was."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for listing_id, names in descriptors.items():
+                connection.execute(
+                    "DELETE FROM descriptors WHERE list = ? AND listing_id = ?",
+                    (number, listing_id),
+                )
+                connection.executemany(
+                    "INSERT OR IGNORE INTO descriptors VALUES (?, ?, ?)",
+                    [(number, listing_id, each) for each in names],
+                )
+
+        self.write(work)
+
+    def descriptors(self, number: int, listing_id: int) -> list[str]:
+        """What opinions on a listing are addressed to, where the list has such."""
+        rows = self.read(
+            lambda c: c.execute(
+                "SELECT descriptor FROM descriptors WHERE list = ? AND listing_id = ?",
+                (number, listing_id),
+            ).fetchall()
+        )
+        return [row[0] for row in rows]
 
     def active_count(self, number: int) -> int:
         """How many listings of a list are matched."""
