@@ -1,10 +1,8 @@
 """From ids and rows to parts: sorted, permuted, clumps set apart, tables over the rest."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unspread.match.kernel import Kernel
 from unspread.match.layout import (
@@ -32,23 +30,25 @@ def parts_of(
 ) -> tuple[Part, ...]:
     """Parts that together hold exactly these blocks of ids and (n, 4) permuted rows, in any order.
 
-    Each block is copied and let go before the next is asked for, and each column made whole by
-    itself: a million entries cost 16 MB more while they are built than when they are.
+    Each block is copied and let go before the next is asked for, into columns that grow where
+    they are: what is built of a million entries takes little more while it is built.
     """
-    columns: tuple[list[NDArray[Any]], ...] = ([], [], [])
+    columns = bytearray(), bytearray(), bytearray()
     for block_ids, permuted in blocks:
         for column, values in zip(
             columns, (block_ids, permuted[:, :2], permuted[:, 2:]), strict=True
         ):
-            column.append(values.copy())
-    if not columns[0]:
-        return ()
-    ids: I64 = _joined(columns[0])
-    order = np.argsort(ids, kind="stable") if np.any(ids[1:] < ids[:-1]) else slice(None)
-    ids = ids[order]
-    front: U64 = _joined(columns[1])[order]
-    back: U64 = _joined(columns[2])[order]
-    del order
+            column.extend(values.tobytes())
+    ids: I64 = np.frombuffer(columns[0], np.int64)
+    front: U64 = np.frombuffer(columns[1], np.uint64).reshape(-1, 2)
+    back: U64 = np.frombuffer(columns[2], np.uint64).reshape(-1, 2)
+    del columns
+    if np.any(ids[1:] < ids[:-1]):
+        order = np.argsort(ids, kind="stable")
+        ids = ids[order]
+        front = front[order]
+        back = back[order]
+        del order
     if len(ids) <= part_rows:
         return (part_of(kernel, ids, front, back),) if len(ids) else ()
     slices = [slice(start, start + part_rows) for start in range(0, len(ids), part_rows)]
@@ -57,23 +57,16 @@ def parts_of(
     )
 
 
-def _joined(blocks: list[NDArray[Any]]) -> NDArray[Any]:
-    """The blocks as one array; the list is emptied, so that the memory of both is not held."""
-    whole = np.concatenate(blocks)
-    blocks.clear()
-    return whole
-
-
 def part_of(kernel: Kernel, ids: I64, front: U64, back: U64) -> Part:
     """One part of rows whose ids ascend."""
     dead = np.zeros(len(ids), dtype=np.uint8)
     if len(ids) <= FLAT_ROWS:
         return Part(ids, front, back, dead)
     clumps = _clumps(kernel, front, back)
-    kept = np.ones(len(ids), dtype=bool)
+    kept = np.arange(len(ids), dtype=np.uint32)
     if clumps is not None:
-        kept[clumps.positions] = False
-    tables = kernel.tables(front, back, np.flatnonzero(kept).astype(np.uint32))
+        kept = np.delete(kept, clumps.positions)
+    tables = kernel.tables(front, back, kept)
     return Part(ids, front, back, dead, tables, clumps)
 
 

@@ -102,7 +102,7 @@ async def load_bank(kit: Kit) -> None:
     if bank is None:
         sequence = await asyncio.to_thread(kit.store.sequence)
         bank = await asyncio.to_thread(
-            lambda: Bank(kit.names, blocks_of(kit.store.active_listings()), sequence)
+            lambda: Bank(kit.names, blocks_of(kit.store.active_packed()), sequence)
         )
         bank.changes_since_save = len(bank)
     kit.bank = bank

@@ -8,6 +8,7 @@ All fingerprints of a listing share it, so a listing leaves the bank without any
 its fingerprints were. One thread at a time changes the bank; any may ask it.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from unspread.match import Index, IndexInfo
 from unspread.model import MIN_PDQ_QUALITY, Kind, Level, Listing, ListingId, Media, Part
 from unspread.platform_kit.digests import KEY_BYTES, DigestTable
+from unspread.platform_kit.packing import Packed, pack, values_of
 from unspread.platform_kit.policy import Match
 from unspread.platform_kit.settings import ListSettings
 
@@ -31,7 +33,7 @@ _MEDIA_SHIFT: Final = _WINDOW_SHIFT + 1
 _LEVEL_SHIFT: Final = _MEDIA_SHIFT + 1
 _LIST_SHIFT: Final = _LEVEL_SHIFT + 3
 _ID_MASK: Final = (1 << _ID_BITS) - 1
-_BLOCK_LISTINGS: Final = 10_000
+_BLOCK_LISTINGS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +60,36 @@ class Rows:
     digests: Mapping[Kind, Sequence[tuple[bytes, int]]]
 
 
-def blocks_of(listings: Iterable[tuple[int, Listing]]) -> Iterator[Rows]:
-    """The rows of very many (list number, listing), some thousand listings at a time."""
+def blocks_of(listings: Iterable[Packed]) -> Iterator[Rows]:
+    """The rows of very many listings, some thousand listings at a time."""
     waiting = iter(listings)
     while block := list(islice(waiting, _BLOCK_LISTINGS)):
-        yield rows_of(block)
+        yield _rows_of(block)
 
 
 def rows_of(listings: Iterable[tuple[int, Listing]]) -> Rows:
     """The rows of (list number, listing); listings that are not active have none."""
-    ids: list[int] = []
-    values: list[bytes] = []
+    return _rows_of(
+        Packed(number, each.listing_id, each.level, each.media, pack(each.fingerprints))
+        for number, each in listings
+        if each.is_active
+    )
+
+
+def _rows_of(listings: Iterable[Packed]) -> Rows:
+    ids = array("q")
+    values = bytearray()
     digests: dict[Kind, list[tuple[bytes, int]]] = {Kind.SHA256: [], Kind.MD5: []}
-    for number, listing in listings:
-        if not listing.is_active:
-            continue
-        row_id = _row_id(number, listing.level, listing.media, listing.listing_id)
-        for each in listing.fingerprints:
-            if each.kind is not Kind.PDQ:
-                digests[each.kind].append((each.value, row_id))
-            elif each.quality is None or each.quality >= MIN_PDQ_QUALITY:
-                ids.append(row_id | (each.part is Part.WINDOW) << _WINDOW_SHIFT)
-                values.append(each.value)
-    words = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4).astype(np.uint64, copy=False)
-    return Rows(np.array(ids, np.int64), words, digests)
+    for listing in listings:
+        row_id = _row_id(listing.list_number, listing.level, listing.media, listing.listing_id)
+        for kind, part, quality, value in values_of(listing.fingerprints):
+            if kind is not Kind.PDQ:
+                digests[kind].append((value, row_id))
+            elif quality >= MIN_PDQ_QUALITY:
+                ids.append(row_id | (part is Part.WINDOW) << _WINDOW_SHIFT)
+                values += value
+    words = np.frombuffer(values, "<u8").reshape(-1, 4).astype(np.uint64, copy=False)
+    return Rows(np.frombuffer(ids, np.int64), words, digests)
 
 
 def _columns(
@@ -93,7 +101,7 @@ def _columns(
     return keys.reshape(-1, 2).astype(np.uint64), row_ids
 
 
-def _row_id(number: int, level: Level, media: Media, listing_id: ListingId) -> int:
+def _row_id(number: int, level: Level, media: Media, listing_id: int) -> int:
     return (
         number << _LIST_SHIFT
         | _LEVELS.index(level) << _LEVEL_SHIFT
