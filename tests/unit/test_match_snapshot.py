@@ -12,7 +12,7 @@ import pytest
 
 from unspread.errors import InputError, StateError
 from unspread.match import Index, SnapshotError
-from unspread.match.snapshot import _FIXED
+from unspread.match.snapshot import _FIXED, VERSION
 
 ROWS = np.random.default_rng(3).integers(0, 2**64, (9000, 4), dtype=np.uint64)
 ROWS[:600] = ROWS[0]
@@ -143,7 +143,8 @@ def test_damaged_tables_that_were_not_looked_at_break_no_process(file, tmp_path,
         pytest.param(0, b"PK\x03\x04", "not an index file", id="another format"),
         pytest.param(16, struct.pack(">I", 0x01020304), "other byte order", id="byte order"),
         pytest.param(16, b"\xff\xff\xff\xff", "no byte order", id="no byte order"),
-        pytest.param(20, struct.pack("=I", 2), "version 2", id="a later version"),
+        pytest.param(20, struct.pack("=I", VERSION + 1), "of version", id="a later version"),
+        pytest.param(20, struct.pack("=I", VERSION - 1), "of version", id="an earlier version"),
         pytest.param(24, struct.pack("=Q", 2**63), "header is not whole", id="endless header"),
     ],
 )

@@ -29,7 +29,7 @@ void *allocate(size_t bytes) {
     return malloc(bytes ? bytes : 1);
 }
 
-/* ---- sorting by chunk ---- */
+/* ---- sorting by key ---- */
 
 static void sort_by_byte(const uint64_t *from, uint64_t *to, size_t count, int shift) {
     size_t starts[257] = {0};
@@ -38,19 +38,19 @@ static void sort_by_byte(const uint64_t *from, uint64_t *to, size_t count, int s
     for (size_t each = 0; each < count; each++) to[starts[from[each] >> shift & 255]++] = from[each];
 }
 
-void sort_by_chunk(uint64_t *records, uint64_t *other, size_t count) {
+void sort_by_key(uint64_t *records, uint64_t *other, size_t count) {
     sort_by_byte(records, other, count, 48);
     sort_by_byte(other, records, count, 56);
 }
 
-void count_chunks(const uint64_t *records, size_t count, uint32_t *offsets) {
-    memset(offsets, 0, OFFSETS * sizeof *offsets);
+void count_keys(const uint64_t *records, size_t count, size_t keys, uint32_t *offsets) {
+    memset(offsets, 0, (keys + 1) * sizeof *offsets);
     for (size_t each = 0; each < count; each++) offsets[(records[each] >> 48) + 1]++;
-    for (size_t value = 0; value < VALUES; value++) offsets[value + 1] += offsets[value];
+    for (size_t key = 0; key < keys; key++) offsets[key + 1] += offsets[key];
 }
 
-int new_query_table(QueryTable *table, size_t queries, size_t rows) {
-    table->offsets = malloc(OFFSETS * sizeof *table->offsets);
+int new_query_table(QueryTable *table, size_t queries, size_t rows, size_t keys) {
+    table->offsets = malloc((keys + 1) * sizeof *table->offsets);
     table->values = calloc(queries + PADDING, sizeof *table->values);
     table->signatures = calloc(queries + PADDING, sizeof *table->signatures);
     table->numbers = allocate((queries + PADDING) * sizeof *table->numbers);
@@ -172,6 +172,24 @@ static int take(PyObject *from, Py_buffer *buffer, Py_ssize_t size, int flags) {
     return 0;
 }
 
+/* The mean of a bucket's rows and two standard deviations more, for rows without a pattern. */
+static size_t usual_size(size_t kept, size_t keys) {
+    const size_t mean = kept / keys;
+    size_t root = 0;
+    while (root * root < mean) root++;
+    return mean + 2 * root;
+}
+
+/* How many keys a directory of so many bytes has; 0 and an error if it is none. */
+static size_t keys_of(Py_ssize_t bytes) {
+    const size_t keys = (size_t)bytes / (4 * CHUNKS) - 1;
+    if (bytes >= 8 * CHUNKS && bytes % (4 * CHUNKS) == 0 && keys <= 1 << MOST_KEY_BITS &&
+        (keys & (keys - 1)) == 0)
+        return keys;
+    PyErr_Format(input_error, "a directory of the index has %zd bytes", bytes);
+    return 0;
+}
+
 static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)kwargs;
     const char *name;
@@ -201,11 +219,13 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         part->kept = (size_t)buffer[5].len / (2 * CHUNKS);
         Py_ssize_t kept = (Py_ssize_t)part->kept;
         if (kept * 2 * CHUNKS != buffer[5].len ||
-            !take(given[4], &buffer[4], (Py_ssize_t)CHUNKS * OFFSETS * 4, 0) ||
+            !take(given[4], &buffer[4], -1, 0) || !(part->keys = keys_of(buffer[4].len)) ||
             !take(given[6], &buffer[6], 3 * (CHUNKS * kept + 1), 0))
             goto failed;
         part->offsets = buffer[4].buf, part->signatures = buffer[5].buf;
         part->positions = buffer[6].buf;
+        while (part->keys >> part->key_bits > 1) part->key_bits++;
+        part->usual = usual_size(part->kept, part->keys);
     }
     if (given[7] != Py_None) {
         if (!take(given[9], &buffer[9], -1, 0) || !take(given[10], &buffer[10], -1, 0)) goto failed;
@@ -546,7 +566,8 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
         !take(given[2], &buffers[2], -1, 0))
         goto failed;
     const size_t rows = (size_t)buffers[0].len / 16, count = (size_t)buffers[2].len / 4;
-    if (!take(given[3], &buffers[3], (Py_ssize_t)CHUNKS * OFFSETS * 4, PyBUF_WRITABLE) ||
+    size_t keys;
+    if (!take(given[3], &buffers[3], -1, PyBUF_WRITABLE) || !(keys = keys_of(buffers[3].len)) ||
         !take(given[4], &buffers[4], (Py_ssize_t)(CHUNKS * count * 2), PyBUF_WRITABLE) ||
         !take(given[5], &buffers[5], (Py_ssize_t)(3 * (CHUNKS * count + 1)), PyBUF_WRITABLE))
         goto failed;
@@ -561,11 +582,11 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
         if (kept[each] >= rows || kept[each] >= 1u << 24) status = DAMAGED;
     for (unsigned table = 0; table < CHUNKS && !status; table++) {
         for (size_t each = 0; each < count; each++)
-            records[each] = (uint64_t)chunk_of(front, back, kept[each], table) << 48 |
+            records[each] = (uint64_t)(chunk_of(front, back, kept[each], table) & (keys - 1)) << 48 |
                             (uint64_t)chunk_of(front, back, kept[each], (table + 1) % CHUNKS) << 32 |
                             kept[each];
-        sort_by_chunk(records, other, count);
-        count_chunks(records, count, (uint32_t *)buffers[3].buf + (size_t)table * OFFSETS);
+        sort_by_key(records, other, count);
+        count_keys(records, count, keys, (uint32_t *)buffers[3].buf + table * (keys + 1));
         uint16_t *signatures = (uint16_t *)buffers[4].buf + table * count;
         uint8_t *positions = (uint8_t *)buffers[5].buf + 3 * table * count;
         for (size_t each = 0; each < count; each++) {

@@ -10,28 +10,28 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define GNU 1
 #define PREFETCH(p) __builtin_prefetch(p)
+/* Into the second cache: so much at once that the first would not hold it. */
+#define PREFETCH_FAR(p) __builtin_prefetch(p, 0, 2)
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
 #define GNU 0
 #define PREFETCH(p) ((void)0)
+#define PREFETCH_FAR(p) ((void)0)
 #define LIKELY(x) (x)
 #define UNLIKELY(x) (x)
 #endif
 
 enum {
     CHUNKS = 16,
-    VALUES = 1 << 16,
-    OFFSETS = VALUES + 1,
-    FLIPS = 17,
+    MOST_KEY_BITS = 16,
+    MOST_FLIPS = MOST_KEY_BITS + 1,
     TABLE_RADIUS = 31,
     BLOCK = 4096,      /* rows scanned, or survivors kept, before they are looked at */
-    LONG_BUCKETS = 1 << 18, /* rows from which on most buckets span cache lines */
     STRIDE = 4,        /* inner signatures compared before a branch */
     MEETINGS = 512,
     PADDING = 32 + STRIDE,
-    BY_QUERY = 1000,   /* from so many queries on, a batch is sorted; */
-    BY_VALUE = 1 << 16, /* from so many, and an eighth of the rows, met bucket by bucket */
+    BY_QUERY = 1000,   /* from so many queries on, a batch is sorted */
     JOIN_BLOCK = 1 << 20 /* queries joined at once */
 };
 
@@ -60,13 +60,19 @@ typedef struct {
     const uint64_t *front, *back; /* [rows][2] */
     const uint8_t *dead;
     size_t kept; /* rows in the tables */
+    unsigned key_bits;
     const uint32_t *offsets;
     const uint16_t *signatures;
     const uint8_t *positions;
+    size_t keys, usual; /* 2 ** key_bits; rows that few buckets exceed */
     size_t clumps, clumped;
     const uint32_t *clump_starts, *clump_radii, *clump_positions;
     const uint64_t *clump_centres, *clump_front, *clump_back;
 } Part;
+
+typedef struct {
+    uint32_t start, count; /* of slots: places in all tables, one after the other */
+} Bucket;
 
 /* Queries in the order of one table, and room for the rows' signatures, all with PADDING. */
 typedef struct {
@@ -152,11 +158,11 @@ static inline uint32_t lowest(uint64_t mask) {
 /* Like malloc; large memory comes in large pages, where the system has them: queries are met in a
    random order, and small pages would be looked up more often than read. */
 void *allocate(size_t bytes);
-/* Sorts records by their highest 16 bits, stably; `other` has the same room. Result in `records`. */
-void sort_by_chunk(uint64_t *records, uint64_t *other, size_t count);
-/* offsets[v] = how many records have a chunk below v. */
-int new_query_table(QueryTable *table, size_t queries, size_t rows);
+/* Sorts records by their keys, the highest 16 bits, stably; `other` has the same room. */
+void sort_by_key(uint64_t *records, uint64_t *other, size_t count);
+/* offsets[k] = how many records have a key below k, for k up to `keys`. */
+void count_keys(const uint64_t *records, size_t count, size_t keys, uint32_t *offsets);
+int new_query_table(QueryTable *table, size_t queries, size_t rows, size_t keys);
 void free_query_table(QueryTable *table);
-void count_chunks(const uint64_t *records, size_t count, uint32_t *offsets);
 
 #endif

@@ -84,6 +84,32 @@ TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, s
 #undef ISA_LOAD
 #endif
 
+/* Of up to 32 signatures, those that differ from `want` in at most `allowed` bits: bit i for the one at
+   slot + i. */
+TARGET static inline uint32_t ISA(near_few)(const Part *part, uint32_t slot, uint32_t count,
+                                            ISA(Vector) want, int allowed) {
+#if LEVEL == 3
+    /* The one or two cache lines where they lie and no other; their first may lie nowhere if there
+       is none. */
+    const uint16_t *from = part->signatures + slot - (slot == CHUNKS * part->kept);
+    const unsigned skip = (uintptr_t)from / 2 % LANES;
+    const uint16_t *last = from + count - (count > 0);
+    last -= (uintptr_t)last / 2 % LANES;
+    const __mmask32 a = ISA(near16)(_mm512_load_si512(from - skip), want, allowed);
+    const __mmask32 b = ISA(near16)(_mm512_load_si512(last), want, allowed);
+    return (uint32_t)_bzhi_u64(_mm512_kunpackd(b, a) >> skip, count);
+#else
+    uint32_t mask = 0;
+    for (uint32_t at = 0; at < count; at += LANES) {
+        const size_t place = (size_t)slot + at;
+        ISA(Vector) given =
+            ISA(load)(part->signatures + place, count - at, CHUNKS * part->kept - place);
+        mask |= ISA(near16)(given, want, allowed) << at;
+    }
+    return count < 32 ? mask & ((1u << count) - 1) : mask;
+#endif
+}
+
 /* ---- rows: which of `count` differ from `row` in at most `radius` bits ----
 
    Fronts first; the backs of eight (four) rows are read if one of their fronts is near. Without
@@ -246,65 +272,99 @@ TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, un
     return DONE;
 }
 
+/* Whether a bucket may hold a near one. */
+TARGET static inline int ISA(may_hold)(const Part *part, Bucket bucket, ISA(Vector) want,
+                                       int allowed) {
+#if LEVEL == 3
+    if (part->usual > 32) {
+        /* Whole lines, as many as buckets usually span, with what else lies there; then the last
+           one again. */
+        const uint16_t *from = part->signatures + bucket.start - (bucket.start == CHUNKS * part->kept);
+        const uint16_t *last = from + bucket.count - (bucket.count > 0);
+        from -= (uintptr_t)from / 2 % LANES, last -= (uintptr_t)last / 2 % LANES;
+        __m512i least = _mm512_set1_epi16(16);
+        size_t lines = part->usual / LANES + 2;
+        const int longer = (size_t)(last - from) / LANES >= lines;
+        do {
+            least = _mm512_min_epu16(
+                least, _mm512_popcnt_epi16(_mm512_xor_si512(_mm512_load_si512(from), want)));
+            from = from < last ? from + LANES : last;
+        } while (--lines);
+        return longer | (_mm512_cmple_epu16_mask(least, _mm512_set1_epi16((short)allowed)) != 0);
+    }
+#endif
+    const uint32_t count = bucket.count < 32 ? bucket.count : 32;
+    return (bucket.count > 32) | (ISA(near_few)(part, bucket.start, count, want, allowed) != 0);
+}
+
+/* Looks up the buckets around `key` in a table, and asks for the cache lines that buckets usually
+   span; how many rows they hold, or SIZE_MAX if that cannot be. */
+TARGET static inline size_t ISA(look_up)(const Part *part, unsigned table, uint32_t key,
+                                         unsigned flips, Bucket *buckets) {
+    const uint32_t *offsets = part->offsets + table * (part->keys + 1);
+    const uint32_t base = (uint32_t)(table * part->kept), kept = (uint32_t)part->kept;
+    const uint16_t *signatures = part->signatures + base;
+    const size_t usual = part->usual;
+    size_t total = 0;
+    int wrong = 0;
+    for (unsigned flip = 0; flip < flips; flip++) {
+        const uint32_t near = key ^ (1u << flip >> 1);
+        const uint32_t start = offsets[near], end = offsets[near + 1];
+        wrong |= (start > end) | (end > kept);
+        total += end - start;
+        buckets[flip].start = base + start, buckets[flip].count = end - start;
+        PREFETCH_FAR(signatures + start);
+        for (size_t line = 32; line < usual; line += 32) PREFETCH_FAR(signatures + start + line);
+        PREFETCH_FAR(signatures + start + usual);
+    }
+    return wrong ? SIZE_MAX : total;
+}
+
 TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsigned radius,
                                      Hits *hits, int *too_many) {
-    const unsigned flips = radius / 16 ? FLIPS : 1;
+    const unsigned flips = radius / 16 ? part->key_bits + 1 : 1;
     const int allowed = (int)(radius / 8);
-    uint32_t starts[CHUNKS * FLIPS], counts[CHUNKS * FLIPS], slots[BLOCK];
-    size_t total = 0, survivors = 0, bucket = 0;
-    const int long_buckets = part->kept > LONG_BUCKETS;
+    Bucket buckets[CHUNKS][MOST_FLIPS];
+    uint32_t noted[CHUNKS * MOST_FLIPS + 1], slots[BLOCK];
+    size_t total = 0, notes = 0, survivors = 0;
+    if (part->kept == 0) return DONE;
     for (unsigned table = 0; table < CHUNKS; table++) {
-        const uint32_t *offsets = part->offsets + (size_t)table * OFFSETS;
-        const uint32_t base = (uint32_t)(table * part->kept);
-        for (unsigned flip = 0; flip < flips; flip++, bucket++) {
-            uint32_t value = chunk(query, table) ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
-            uint32_t start = offsets[value], end = offsets[value + 1];
-            if (UNLIKELY(start > end || end > part->kept)) return DAMAGED;
-            starts[bucket] = base + start;
-            counts[bucket] = end - start;
-            PREFETCH(part->signatures + base + start);
-            if (long_buckets) {
-                for (uint32_t at = start + 32; at < end; at += 32)
-                    PREFETCH(part->signatures + base + at);
-                PREFETCH(part->signatures + base + end - 1);
-            }
-            total += end - start;
-        }
+        const uint32_t key = chunk(query, table) & (uint32_t)(part->keys - 1);
+        const size_t rows = ISA(look_up)(part, table, key, flips, buckets[table]);
+        if (UNLIKELY(rows == SIZE_MAX)) return DAMAGED;
+        total += rows;
     }
     /* A list made to overfill these buckets: reading every front takes less than every survivor. */
     if (UNLIKELY(total > part->rows / 16 + BLOCK)) {
         *too_many = 1;
         return DONE;
     }
-    const size_t readable = CHUNKS * part->kept;
-    bucket = 0;
+    /* Which buckets hold a near one is a matter of chance: to guess wrong costs more than to note it. */
     for (unsigned table = 0; table < CHUNKS; table++) {
         const ISA(Vector) want = ISA(fill)(chunk(query, table + 1));
-        for (unsigned flip = 0; flip < flips; flip++, bucket++) {
-            uint32_t left = counts[bucket];
-            /* An empty bucket is looked at, too, under an empty mask: to guess wrong costs more. */
-            for (size_t slot = starts[bucket]; LEVEL || left; slot += LANES) {
-                const uint32_t count = left < LANES ? left : LANES;
-                ISA(Vector) given = ISA(load)(part->signatures + slot, count, readable - slot);
-                uint32_t mask = ISA(near16)(given, want, flip ? allowed - 1 : allowed);
-                if (count < 32) mask &= (1u << count) - 1;
-                left -= count;
-                if (LIKELY(!mask)) {
-                    if (LIKELY(!left)) break;
-                    continue;
-                }
-                if (UNLIKELY(survivors > BLOCK - LANES)) {
-                    enum Status status =
-                        ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
-                    if (status) return status;
-                    survivors = 0;
-                }
-                for (; mask; mask &= mask - 1) {
-                    slots[survivors] = (uint32_t)slot + lowest(mask);
-                    PREFETCH(part->positions + 3 * (size_t)slots[survivors++]);
-                }
-                if (!left) break;
+        for (unsigned flip = 0; flip < flips; flip++) {
+            const Bucket bucket = buckets[table][flip];
+            noted[notes] = table * MOST_FLIPS + flip;
+            notes += ISA(may_hold)(part, bucket, want, allowed - (flip != 0));
+        }
+    }
+    for (size_t note = 0; note < notes; note++) {
+        const unsigned table = noted[note] / MOST_FLIPS, flip = noted[note] % MOST_FLIPS;
+        const ISA(Vector) want = ISA(fill)(chunk(query, table + 1));
+        Bucket left = buckets[table][flip];
+        while (left.count) {
+            const uint32_t count = left.count < 32 ? left.count : 32;
+            uint32_t mask = ISA(near_few)(part, left.start, count, want, allowed - (flip != 0));
+            if (UNLIKELY(survivors > BLOCK - 32)) {
+                enum Status status = ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
+                if (status) return status;
+                survivors = 0;
             }
+            for (; mask; mask &= mask - 1) {
+                slots[survivors] = left.start + lowest(mask);
+                PREFETCH(part->positions + 3 * (size_t)slots[survivors++]);
+            }
+            left.start += count, left.count -= count;
         }
     }
     return ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
@@ -355,12 +415,11 @@ TARGET static enum Status ISA(flush)(Survivors *survivors) {
 TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t count,
                                              Survivors *survivors) {
     const Part *part = survivors->part;
-    const unsigned flips = survivors->radius / 16 ? FLIPS : 1;
+    const unsigned flips = survivors->radius / 16 ? part->key_bits + 1 : 1;
     const int allowed = (int)(survivors->radius / 8);
-    const uint32_t *offsets = part->offsets + (size_t)survivors->table * OFFSETS;
+    const uint32_t *offsets = part->offsets + survivors->table * (part->keys + 1);
     const size_t base = survivors->table * part->kept, readable = CHUNKS * part->kept;
-    const int long_buckets = part->kept > LONG_BUCKETS;
-    const uint32_t lines = (uint32_t)(part->kept / VALUES / 32) + 2;
+    const size_t usual = part->usual;
     for (size_t each = 0; each < count; each++) {
         const uint32_t value = sorted->values[each];
         const ISA(Vector) want = ISA(fill)(sorted->signatures[each]);
@@ -371,8 +430,8 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
             PREFETCH(offsets + (later ^ bit));
             const uint16_t *ahead = part->signatures + base + offsets[soon ^ bit];
             PREFETCH(ahead);
-            if (long_buckets)
-                for (uint32_t line = 1; line < lines; line++) PREFETCH(ahead + 32 * line);
+            for (size_t line = 32; line < usual; line += 32) PREFETCH(ahead + line);
+            PREFETCH(ahead + usual);
             const uint32_t start = offsets[near], end = offsets[near + 1];
             if (UNLIKELY(start > end || end > part->kept)) return DAMAGED;
             for (size_t at = base + start; at < base + end; at += LANES) {
@@ -447,10 +506,10 @@ TARGET static enum Status ISA(settle)(const QueryTable *sorted, int rows_in_vect
 TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t count,
                                              Survivors *survivors) {
     const Part *part = survivors->part;
-    const unsigned flips = survivors->radius / 16 ? FLIPS : 1;
+    const unsigned flips = survivors->radius / 16 ? part->key_bits + 1 : 1;
     const int allowed = (int)(survivors->radius / 8), rows_in_vectors = part->kept >= count;
     const size_t base = survivors->table * part->kept;
-    const uint32_t *rows_from = part->offsets + (size_t)survivors->table * OFFSETS;
+    const uint32_t *rows_from = part->offsets + survivors->table * (part->keys + 1);
     const uint32_t *outer_from = rows_in_vectors ? rows_from : sorted->offsets;
     const uint32_t *inner_from = rows_in_vectors ? sorted->offsets : rows_from;
     const uint16_t *outer = rows_in_vectors ? part->signatures + base : sorted->signatures;
@@ -461,7 +520,7 @@ TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t co
     size_t met = 0;
     if (!rows_in_vectors) memcpy(sorted->rows, part->signatures + base, part->kept * 2);
 
-    for (uint32_t value = 0; value < VALUES; value++) {
+    for (uint32_t value = 0; value < part->keys; value++) {
         const uint32_t start = outer_from[value], end = outer_from[value + 1];
         if (UNLIKELY(start > end || end > outer_count)) return DAMAGED;
         for (uint32_t at = start; at < end; at += LANES) {
@@ -500,7 +559,7 @@ TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t co
 TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size_t count,
                                     unsigned radius, Hits *hits, int *given_up) {
     const size_t before = hits->count;
-    const int by_value = count >= BY_VALUE + part->kept / 8;
+    const int by_value = count >= part->keys + part->kept / 8;
     enum Status status = OUT_OF_MEMORY;
     /* Overfull buckets: one by one, each query finds for itself what is cheapest. */
     Survivors survivors = {.part = part, .queries = queries, .radius = radius, .hits = hits,
@@ -508,13 +567,13 @@ TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size
     QueryTable sorted = {0};
     uint64_t *records = allocate(count * sizeof *records);
     uint64_t *other = allocate(count * sizeof *other);
-    if (records && other && new_query_table(&sorted, count, part->kept)) status = DONE;
+    if (records && other && new_query_table(&sorted, count, part->kept, part->keys)) status = DONE;
     for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
         for (size_t each = 0; each < count; each++)
-            records[each] = (uint64_t)chunk(queries + each, table) << 48 |
+            records[each] = (uint64_t)(chunk(queries + each, table) & (part->keys - 1)) << 48 |
                             (uint64_t)chunk(queries + each, table + 1) << 32 | each;
-        sort_by_chunk(records, other, count);
-        if (by_value) count_chunks(records, count, sorted.offsets);
+        sort_by_key(records, other, count);
+        if (by_value) count_keys(records, count, part->keys, sorted.offsets);
         for (size_t each = 0; each < count; each++) {
             sorted.values[each] = (uint16_t)(records[each] >> 48);
             sorted.signatures[each] = (uint16_t)(records[each] >> 32);

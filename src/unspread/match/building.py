@@ -6,7 +6,7 @@ import numpy as np
 
 from unspread.match.kernel import Kernel
 from unspread.match.layout import (
-    CHUNK_VALUES,
+    CHUNK_BITS,
     CHUNKS,
     CLUMP_REACH_BITS,
     FLAT_ROWS,
@@ -78,12 +78,15 @@ def _clumps(kernel: Kernel, front: U64, back: U64) -> Clumps | None:
     """
     overfull = max(256, len(front) >> 11)
     counts = np.stack(
-        [np.bincount(chunk(front, back, table), minlength=CHUNK_VALUES) for table in range(CHUNKS)]
+        [
+            np.bincount(chunk(front, back, table), minlength=1 << CHUNK_BITS)
+            for table in range(CHUNKS)
+        ]
     )
     free = np.ones(len(front), dtype=bool)
     found: list[tuple[U64, int, U32]] = []
     for _ in range(_MAX_ATTEMPTS):
-        table, value = divmod(int(counts.argmax()), CHUNK_VALUES)
+        table, value = divmod(int(counts.argmax()), 1 << CHUNK_BITS)
         if counts[table, value] < overfull or len(found) == MAX_CLUMPS:
             break
         in_bucket = np.flatnonzero((chunk(front, back, table) == value) & free)
@@ -97,7 +100,7 @@ def _clumps(kernel: Kernel, front: U64, back: U64) -> Clumps | None:
         free[members] = False
         held_front, held_back = front[members], back[members]
         for each in range(CHUNKS):
-            held = np.bincount(chunk(held_front, held_back, each), minlength=CHUNK_VALUES)
+            held = np.bincount(chunk(held_front, held_back, each), minlength=1 << CHUNK_BITS)
             np.subtract(counts[each], held, out=counts[each], where=counts[each] > 0)
     if not found:
         return None

@@ -6,7 +6,6 @@ import numpy as np
 
 from unspread.match import _kernel
 from unspread.match.layout import (
-    CHUNK_VALUES,
     CHUNKS,
     I64,
     U16,
@@ -14,6 +13,7 @@ from unspread.match.layout import (
     U64,
     Part,
     Tables,
+    key_bits_for,
 )
 
 INSTRUCTION_SETS: Final[tuple[str, ...]] = _kernel.KERNELS
@@ -38,7 +38,7 @@ class CompiledKernel:
     def tables(self, front: U64, back: U64, kept: U32) -> Tables:
         count = len(kept)
         tables = Tables(
-            np.empty((CHUNKS, CHUNK_VALUES + 1), dtype=np.uint32),
+            np.empty((CHUNKS, (1 << key_bits_for(count)) + 1), dtype=np.uint32),
             np.empty((CHUNKS, count), dtype=np.uint16),
             np.zeros((CHUNKS * count + 1, 3), dtype=np.uint8),
         )

@@ -22,7 +22,7 @@ ROW_BITS: Final = 256
 ROW_WORDS: Final = 4
 """64-bit words of a row."""
 CHUNKS: Final = 16
-CHUNK_VALUES: Final = 1 << 16
+CHUNK_BITS: Final = 16
 TABLE_RADIUS_BITS: Final = 31
 """Above this the tables would need more probes than a scan costs, so rows are scanned."""
 
@@ -35,6 +35,9 @@ CLUMP_REACH_BITS: Final = 64
 """How far from its centre a clump gathers: a stranger is 128 ± 8 bits away."""
 MAX_CLUMPS: Final = 256
 """Each costs every query about a nanosecond."""
+
+BUCKET_ROWS: Final = 16
+"""About as many rows as a bucket should hold: so many signatures fit one cache line."""
 
 PERMUTATION: Final[U8] = np.array(
     sorted(
@@ -99,16 +102,33 @@ def chunk(front: U64, back: U64, number: int) -> U16:
     return (half[:, word] >> np.uint64(shift)).astype(np.uint16)
 
 
+def key_bits_for(rows: int) -> int:
+    """Bits of the keys of tables over so many rows.
+
+    Not always all 16: the directory of few rows would take more of the cache than the rows.
+    """
+    return min(CHUNK_BITS, max(rows // (BUCKET_ROWS // 2), 1).bit_length() - 1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """Sixteen tables over the m rows of a part in no clump; table t is keyed by chunk t."""
+    """Sixteen tables over the m rows of a part in no clump; table t is keyed by chunk t.
+
+    The key of a chunk is its lowest `key_bits` bits.
+    """
 
     offsets: U32
-    """(16, 65537): rows with chunk value v lie at offsets[t, v] up to offsets[t, v + 1]."""
+    """(16, 2**key_bits + 1): rows with key k lie at offsets[t, k] up to offsets[t, k + 1]."""
     signatures: U16
     """(16, m): the next chunk, t + 1 (mod 16), of each row, in table order."""
     positions: U8
     """(16 * m + 1, 3): where the row stands in the part, little-endian; the last one is padding."""
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a chunk that choose its bucket."""
+        keys: int = self.offsets.shape[1] - 1
+        return keys.bit_length() - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,13 +1,14 @@
 """The kernel in numpy alone: slower by ten, with the same answers to the bit."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unspread.errors import InputError
 from unspread.match.kernel import Found, FoundMany
 from unspread.match.layout import (
-    CHUNK_VALUES,
+    CHUNK_BITS,
     CHUNKS,
     I64,
     PERMUTATION,
@@ -20,17 +21,15 @@ from unspread.match.layout import (
     Part,
     Tables,
     chunk,
+    key_bits_for,
 )
 
-_FLIPS: Final = np.array([0] + [1 << bit for bit in range(16)], dtype=np.int64)
-_TABLE_STARTS: Final = np.arange(CHUNKS, dtype=np.int64)[:, None] * (CHUNK_VALUES + 1)
-_TABLES: Final = np.arange(CHUNKS, dtype=np.int64)[:, None]
-_NEXT: Final = np.roll(np.arange(CHUNKS), -1)
-_ALLOWED: Final = [
-    np.tile(np.array([two] + 16 * [max(two - 1, 0)], dtype=np.uint8), (CHUNKS, 1))
-    for two in range(TABLE_RADIUS_BITS // 8 + 1)
-]
-"""By ⌊radius / 8⌋, for each bucket of each table: bits in which a signature may differ."""
+_FLIPS: Final = np.array([[0], *([1 << bit] for bit in range(CHUNK_BITS))], dtype=np.int64)
+_TABLES: Final = np.arange(CHUNKS, dtype=np.int64)
+_NEXT: Final = np.tile(np.roll(_TABLES, -1), CHUNK_BITS + 1)
+_ONE: Final = np.uint16(1)
+_THREE_BYTES: Final = np.uint32(0xFFFFFF)
+_COUNTING: Final = np.arange(1 << 16, dtype=np.int64)
 _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
 
@@ -49,7 +48,7 @@ def _byte_images() -> U64:
 
 
 _IMAGES: Final = _byte_images()
-_BYTES: Final = np.arange(32)
+_PLACES: Final = PERMUTATION.astype(np.intp)
 
 
 def _words16(permuted: U64) -> U16:
@@ -91,14 +90,16 @@ class NumpyKernel:
 
     def tables(self, front: U64, back: U64, kept: U32) -> Tables:
         count = len(kept)
-        offsets = np.zeros((CHUNKS, CHUNK_VALUES + 1), dtype=np.uint32)
+        keys = 1 << key_bits_for(count)
+        offsets = np.zeros((CHUNKS, keys + 1), dtype=np.uint32)
         signatures = np.empty((CHUNKS, count), dtype=np.uint16)
         positions = np.zeros((CHUNKS * count + 1, 3), dtype=np.uint8)
         own = first = chunk(front, back, 0)[kept]
         for table in range(CHUNKS):
             following = chunk(front, back, table + 1)[kept] if table < CHUNKS - 1 else first
-            order = np.argsort(own, kind="stable")
-            np.cumsum(np.bincount(own, minlength=CHUNK_VALUES), out=offsets[table, 1:])
+            key = own & np.uint16(keys - 1)
+            order = np.argsort(key, kind="stable")
+            np.cumsum(np.bincount(key, minlength=keys), out=offsets[table, 1:])
             signatures[table] = following[order]
             places = kept[order].astype("<u4").view(np.uint8).reshape(count, 4)
             positions[table * count : (table + 1) * count] = places[:, :3]
@@ -110,11 +111,11 @@ class NumpyKernel:
         distances += _half_distances(back, permuted[2:])
         return distances
 
-    def view(self, part: Part) -> Part:
-        return part
+    def view(self, part: Part) -> "_View":
+        return _View(part)
 
     def search(
-        self, views: tuple[Part, ...], tail_rows: int, row: U64, radius_bits: int, limit: int
+        self, views: "tuple[_View, ...]", tail_rows: int, row: U64, radius_bits: int, limit: int
     ) -> Found | None:
         if not (
             isinstance(row, np.ndarray)
@@ -123,20 +124,21 @@ class NumpyKernel:
             and row.flags.c_contiguous
         ):
             raise InputError("row: uint64 words of shape (4,) wanted")
-        taken = np.frombuffer(row.astype("<u8", copy=False).tobytes(), dtype=np.uint8)
-        query = np.bitwise_xor.reduce(_IMAGES[_BYTES, taken], axis=0)
+        bits = np.unpackbits(row.astype("<u8", copy=False).view(np.uint8), bitorder="little")
+        query = np.packbits(bits.take(_PLACES), bitorder="little").view("<u8")
         return self._search(views, tail_rows, query, radius_bits, limit)
 
     def _search(
-        self, views: tuple[Part, ...], tail_rows: int, query: U64, radius_bits: int, limit: int
+        self, views: "tuple[_View, ...]", tail_rows: int, query: U64, radius_bits: int, limit: int
     ) -> Found | None:
         ids, distances = [], []
-        for number, part in enumerate(views):
+        for number, view in enumerate(views):
+            part = view.part
             rows = tail_rows if number == len(views) - 1 else len(part)
             if not rows:
                 continue
             try:
-                for positions, found in self._part_matches(part, rows, query, radius_bits):
+                for positions, found in self._part_matches(view, rows, query, radius_bits):
                     if not len(positions):
                         continue
                     alive = part.dead[positions] == 0
@@ -149,7 +151,7 @@ class NumpyKernel:
         return first_ids(np.concatenate(ids), np.concatenate(distances), limit)
 
     def search_many(
-        self, views: tuple[Part, ...], tail_rows: int, rows: U64, radius_bits: int, limit: int
+        self, views: "tuple[_View, ...]", tail_rows: int, rows: U64, radius_bits: int, limit: int
     ) -> FoundMany:
         queries, ids, distances, capped = [], [], [], []
         for position, query in enumerate(self.permuted(rows)):
@@ -194,11 +196,12 @@ class NumpyKernel:
         return rows[order], numbers[order], distances[order]
 
     def _part_matches(
-        self, part: Part, rows: int, query: U64, radius_bits: int
+        self, view: "_View", rows: int, query: U64, radius_bits: int
     ) -> list[tuple[I64, I64]]:
         """Positions and distances of the part's rows within the radius, from each structure."""
+        part = view.part
         if part.tables is not None and radius_bits <= TABLE_RADIUS_BITS:
-            probed = _probed(part, part.tables, query, radius_bits)
+            probed = _probed(view, query, radius_bits)
             if probed is not None:
                 return [probed, *_in_clumps(part.clumps, query, radius_bits)]
         return [_scanned(part.front[:rows], part.back[:rows], query, radius_bits)]
@@ -230,39 +233,71 @@ def _in_clumps(clumps: Clumps | None, query: U64, radius_bits: int) -> list[tupl
     return matches
 
 
-def _probed(part: Part, tables: Tables, query: U64, radius_bits: int) -> tuple[I64, I64] | None:
+class _View:
+    """A part, and its tables as they are looked into."""
+
+    def __init__(self, part: Part):
+        self.part = part
+        if part.tables is None:
+            return
+        bits = part.tables.key_bits
+        self.kept = part.tables.signatures.shape[1]
+        self.offsets = part.tables.offsets.reshape(-1)
+        self.signatures = part.tables.signatures.reshape(-1)
+        # Numbers of three bytes, read with the first of the next.
+        self.positions: NDArray[Any] = np.ndarray(
+            CHUNKS * self.kept, "<u4", part.tables.positions.data, strides=3
+        )
+        self.key_mask = (1 << bits) - 1
+        self.flips = _FLIPS[: bits + 1]
+        self.directories = _TABLES * ((1 << bits) + 1)
+        self.starts = _TABLES * self.kept
+
+
+def _probed(view: _View, query: U64, radius_bits: int) -> tuple[I64, I64] | None:
     # If 16 chunk distances sum to at most r, going round from one of them every prefix of l chunks
     # sums to at most l * r / 16 (cycle lemma): that chunk's table finds the row.
     one, two = radius_bits // 16, radius_bits // 8
-    words = _words16(query)
-    keys = (words[:, None] ^ (_FLIPS if one else _FLIPS[:1])) + _TABLE_STARTS
-    offsets = tables.offsets.reshape(-1)
-    starts = offsets.take(keys).astype(np.int64)
-    counts = offsets.take(keys + 1) - starts
-    per_table = counts.sum(axis=1)
-    total = int(per_table.sum())
+    part = view.part
+    words = query.view("<u2").astype(np.int64)
+    places = (words & view.key_mask) ^ (view.flips if one else _FLIPS[:1])
+    places += view.directories
+    starts = view.offsets.take(places).astype(np.int64)
+    places += 1
+    counts = view.offsets.take(places) - starts
+    # The query's own buckets come first.
+    own, total = int(counts[0].sum()), int(counts.sum())
     # A list made to overfill these buckets.
     if total > len(part) // 2 + 4096:
         return None
 
-    # One long list of slots: each bucket's start less what came before it, and counting up.
-    kept = tables.signatures.shape[1]
-    starts += _TABLES * kept
+    # One long list of slots: each bucket's start less what came before it, and counting up. Beside
+    # it, in the same number, the signature wanted.
+    starts += view.starts
     starts, counts = starts.reshape(-1), counts.reshape(-1)
+    # Fetches a line of each at once; the long list would wait for them one after the other.
+    view.signatures.take(starts, mode="clip")
     starts[1:] -= counts.cumsum()[:-1]
-    slots = starts.repeat(counts)
-    slots += np.arange(total)
-    differing = tables.signatures.reshape(-1).take(slots)
-    differing ^= words[_NEXT].repeat(per_table)
-    allowed = _ALLOWED[two] if one else _ALLOWED[two][:, :1]
-    slots = slots[np.bitwise_count(differing) <= allowed.reshape(-1).repeat(counts)]
+    starts <<= 16
+    starts |= words.take(_NEXT[: len(starts)])
+    spread = starts.repeat(counts)
+    slots = spread >> 16
+    slots += _COUNTING[:total] if total <= len(_COUNTING) else np.arange(total)
+    differing = view.signatures.take(slots)
+    differing ^= spread.astype(np.uint16)
+    # At most two bits differ if nothing is left after clearing the lowest one twice.
+    for _ in range(two - one):
+        differing &= differing - _ONE
+    near = differing == 0
+    if one:
+        near[:own] = (differing[:own] & (differing[:own] - _ONE)) == 0
+    slots = slots[near]
 
-    places = tables.positions[slots].astype(np.int64)
-    positions = places[:, 0] | places[:, 1] << 8 | places[:, 2] << 16
+    positions = (view.positions[slots] & _THREE_BYTES).astype(np.int64)
     near = _half_distances(part.front.take(positions, axis=0), query[:2]) <= radius_bits
-    if not near.any():
+    if not np.count_nonzero(near):
         return positions[:0], positions[:0]
-    positions, table = positions[near], slots[near] // kept
+    positions, table = positions[near], slots[near] // view.kept
     rows = np.concatenate((part.front[positions], part.back[positions]), axis=1)
     chunks = np.bitwise_count(_words16(rows ^ query)).astype(np.int64)
     distances = chunks.sum(axis=1)

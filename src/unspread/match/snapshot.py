@@ -23,20 +23,20 @@ from numpy.typing import NDArray
 
 from unspread.errors import InputError, StateError
 from unspread.match.layout import (
-    CHUNK_VALUES,
     CHUNKS,
     MAX_CLUMPS,
     PART_ROWS,
     Clumps,
     Part,
     Tables,
+    key_bits_for,
 )
 
 if sys.platform != "win32":
     import fcntl
 
 MAGIC: Final = b"unspread match\r\n"
-VERSION: Final = 1
+VERSION: Final = 2
 BYTE_ORDER: Final = 0x01020304
 VERIFIED_BYTES: Final = 32 * 2**20
 """Files up to this size are verified whenever they are opened, in about 20 ms."""
@@ -187,7 +187,7 @@ def _shapes(part: _PartHeader) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
     ]
     if part.kept is not None:
         shapes += [
-            (u32, (CHUNKS, CHUNK_VALUES + 1)),
+            (u32, (CHUNKS, (1 << key_bits_for(part.kept)) + 1)),
             (u16, (CHUNKS, part.kept)),
             (u8, (CHUNKS * part.kept + 1, 3)),
         ]
