@@ -202,7 +202,12 @@ def _catch_up(settings: Settings, now: int) -> int:
                 raise BackupError("the published log is not what its checkpoint says")
             for _, entry in reader.entries(size, checkpoint.size):
                 transaction.append(entry_from_public(entry), listing_id=-1)
-            canaries.recognise(transaction, key_files.canary_key(settings), size)
+            canaries.recognise(
+                transaction,
+                key_files.canary_key(settings),
+                size,
+                epoch_days=settings.canary_epoch_days,
+            )
         _erase_again(transaction, settings)
         transaction.finish()
         connection.commit()

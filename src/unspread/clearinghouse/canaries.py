@@ -1,7 +1,8 @@
 """Canaries of the running clearinghouse: begun, listed one by one, revealed, and traced.
 
-An epoch's seed follows from `keys/canaries.key` and its number, and when each canary is due follows
-from the seed: so a restored backup knows which entries of the log were canaries.
+An epoch's number is the second at which it began; its seed follows from `keys/canaries.key` and
+that number, and from the seed when each canary is due. So a restored backup can tell which of the
+entries that were published since were canaries.
 """
 
 import hmac
@@ -15,11 +16,15 @@ from typing import Final
 from unspread.clearinghouse.database import Connection
 from unspread.clearinghouse.store import SECONDS_PER_DAY, Transaction
 from unspread.feed.canaries import CanaryBook, CanaryEpoch, Suspicion
-from unspread.feed.records import Entry, EntryKind
+from unspread.feed.records import Entry, EntryKind, SeedRecord
 from unspread.fingerprint.windows import SUBMITTED_WINDOWS
 
 SPREAD: Final = 0.5
 """Share of an epoch within which its canaries are listed; in the rest platforms have all."""
+
+_SINCE: Final = (
+    "SELECT position, payload FROM log_entry WHERE position >= ? AND kind = ? ORDER BY position"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +32,17 @@ class StoredEpoch:
     """One epoch, as the database keeps it."""
 
     code: CanaryEpoch
-    began_at: int
     spread_seconds: int
     is_revealed: bool
 
     @property
     def epoch(self) -> int:
-        """Its number."""
+        """Its number: the second at which it began."""
         return self.code.epoch
 
     def due_at(self) -> tuple[int, ...]:
         """The second at which each canary is to be listed, ascending."""
-        return _due_at(self.code, self.began_at, self.spread_seconds)
+        return _due_at(self.code, self.spread_seconds)
 
     def entry(self, number: int) -> Entry:
         """The entry of canary `number`."""
@@ -55,8 +59,8 @@ class StoredEpoch:
 
 
 @lru_cache(maxsize=8)
-def _due_at(code: CanaryEpoch, began_at: int, spread_seconds: int) -> tuple[int, ...]:
-    return tuple(code.due_at(began_at, spread_seconds))
+def _due_at(code: CanaryEpoch, spread_seconds: int) -> tuple[int, ...]:
+    return tuple(code.due_at(code.epoch, spread_seconds))
 
 
 def seed_of(key: bytes, epoch: int) -> bytes:
@@ -67,14 +71,11 @@ def seed_of(key: bytes, epoch: int) -> bytes:
 def epochs(connection: Connection, key: bytes) -> list[StoredEpoch]:
     """Every epoch so far, oldest first."""
     rows = connection.rows(
-        "SELECT epoch, count, began_at, spread_seconds, revealed_at FROM canary_epoch"
-        " ORDER BY epoch"
+        "SELECT epoch, count, spread_seconds, revealed_at FROM canary_epoch ORDER BY epoch"
     )
     return [
-        StoredEpoch(
-            CanaryEpoch(epoch, seed_of(key, epoch), count), began_at, spread, bool(revealed_at)
-        )
-        for epoch, count, began_at, spread, revealed_at in rows
+        StoredEpoch(CanaryEpoch(epoch, seed_of(key, epoch), count), spread, bool(revealed_at))
+        for epoch, count, spread, revealed_at in rows
     ]
 
 
@@ -101,10 +102,12 @@ def advance(tx: Transaction, key: bytes, *, count: int, epoch_days: float) -> No
         for each in known[:-1]:
             if is_complete and not each.is_revealed:
                 _reveal(tx, each)
-        if tx.now < newest.began_at + length or not is_complete:
+        if tx.now < newest.epoch + length or not is_complete:
             return
     if count:
-        _begin(tx, key, newest.epoch + 1 if newest else 1, count, int(length * SPREAD))
+        code = CanaryEpoch(tx.now, seed_of(key, tx.now), count)
+        position = tx.append(code.commitment().to_entry(), listing_id=-1)
+        _note_begun(tx, position, code, int(length * SPREAD))
 
 
 def next_due_at(connection: Connection, key: bytes, *, count: int, epoch_days: float) -> float:
@@ -118,19 +121,16 @@ def next_due_at(connection: Connection, key: bytes, *, count: int, epoch_days: f
         return newest.due_at()[number]
     if any(not each.is_revealed for each in known[:-1]):
         return 0.0
-    return newest.began_at + epoch_days * SECONDS_PER_DAY if count else float("inf")
+    return newest.epoch + epoch_days * SECONDS_PER_DAY if count else float("inf")
 
 
-def _begin(tx: Transaction, key: bytes, epoch: int, count: int, spread_seconds: int) -> None:
-    code = CanaryEpoch(epoch, seed_of(key, epoch), count)
-    position = tx.append(code.commitment().to_entry(), listing_id=-1)
+def _note_begun(tx: Transaction, position: int, code: CanaryEpoch, spread_seconds: int) -> None:
     tx.connection.run(
-        "INSERT INTO canary_epoch (epoch, count, position, began_at, spread_seconds, revealed_at)"
-        " VALUES (?, ?, ?, ?, ?, 0)",
-        epoch,
-        count,
+        "INSERT INTO canary_epoch (epoch, count, position, spread_seconds, revealed_at)"
+        " VALUES (?, ?, ?, ?, 0)",
+        code.epoch,
+        code.count,
         position,
-        tx.now,
         spread_seconds,
     )
 
@@ -163,34 +163,47 @@ def _reveal(tx: Transaction, epoch: StoredEpoch) -> None:
     )
 
 
-def recognise(tx: Transaction, key: bytes, start: int) -> int:
+def recognise(tx: Transaction, key: bytes, start: int, *, epoch_days: float) -> int:
     """Find the canaries among entries that a restored backup does not hold; how many.
 
     Entries from `start` on were taken over from the published log by their commitments alone.
     """
-    found = 0
-    for epoch in epochs(tx.connection, key):
-        number = len(listed(tx.connection, epoch.epoch))
-        for position, payload in tx.connection.rows(
-            "SELECT position, payload FROM log_entry WHERE position >= ? AND kind = ?"
-            " ORDER BY position",
-            start,
-            int(EntryKind.ERASED),
-        ):
-            if number == epoch.code.count:
-                break
-            entry = epoch.entry(number)
-            if entry.commitment() == bytes(payload):
-                tx.connection.run(
-                    "UPDATE log_entry SET kind = ?, payload = ? WHERE position = ?",
-                    int(entry.kind),
-                    entry.payload,
-                    position,
-                )
-                note_listed(tx, position, epoch.epoch, number)
-                number += 1
-                found += 1
-    return found
+    for position, payload in tx.connection.rows(
+        _SINCE,
+        start,
+        int(EntryKind.SEED),
+    ):
+        seed = SeedRecord.from_bytes(bytes(payload))
+        if seed.is_revealed:
+            tx.connection.run(
+                "UPDATE canary_epoch SET revealed_at = ? WHERE epoch = ?", tx.now, seed.epoch
+            )
+        else:
+            code = CanaryEpoch(seed.epoch, seed_of(key, seed.epoch), seed.most)
+            _note_begun(tx, position, code, int(epoch_days * SECONDS_PER_DAY * SPREAD))
+    return sum(_recognise(tx, each, start) for each in epochs(tx.connection, key))
+
+
+def _recognise(tx: Transaction, epoch: StoredEpoch, start: int) -> int:
+    first = number = len(listed(tx.connection, epoch.epoch))
+    for position, payload in tx.connection.rows(
+        _SINCE,
+        start,
+        int(EntryKind.ERASED),
+    ):
+        if number == epoch.code.count:
+            break
+        entry = epoch.entry(number)
+        if entry.commitment() == bytes(payload):
+            tx.connection.run(
+                "UPDATE log_entry SET kind = ?, payload = ? WHERE position = ?",
+                int(entry.kind),
+                entry.payload,
+                position,
+            )
+            note_listed(tx, position, epoch.epoch, number)
+            number += 1
+    return number - first
 
 
 class Book:
@@ -268,8 +281,8 @@ def words(traces: Iterable[Trace], names: Mapping[str, str]) -> Iterator[str]:
     for each in traces:
         is_empty = False
         yield (
-            f"Epoch {each.epoch}: {each.found} canaries are in the list, of {each.listed} that"
-            " there were by then."
+            f"Canaries since {datetime.fromtimestamp(each.epoch, UTC):%d %B %Y}: {each.found} are"
+            f" in the list, of {each.listed} that there were by then."
         )
         if each.is_revealed:
             yield "  These canaries are public by now: a newer list may have been cleared of them."

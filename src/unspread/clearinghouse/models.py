@@ -140,10 +140,10 @@ class CanaryEpoch(models.Model):
     """An epoch of canaries; its seed follows from `keys/canaries.key` and its number."""
 
     epoch = models.BigIntegerField(primary_key=True)
+    """The second at which it began."""
     count = models.IntegerField()
     position = models.BigIntegerField()
     """Of the entry that commits to its seed."""
-    began_at = models.BigIntegerField()
     spread_seconds = models.BigIntegerField()
     """Within so long its canaries are listed, one after the other."""
     revealed_at = models.BigIntegerField(default=0)

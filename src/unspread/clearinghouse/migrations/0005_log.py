@@ -16,7 +16,6 @@ class Migration(migrations.Migration):
                 ('epoch', models.BigIntegerField(primary_key=True, serialize=False)),
                 ('count', models.IntegerField()),
                 ('position', models.BigIntegerField()),
-                ('began_at', models.BigIntegerField()),
                 ('spread_seconds', models.BigIntegerField()),
                 ('revealed_at', models.BigIntegerField(default=0)),
             ],
