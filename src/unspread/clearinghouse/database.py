@@ -137,23 +137,43 @@ def _postgres_sql(sql: str) -> str:
 
 
 class Postgres:
-    """PostgreSQL through psycopg, with synchronous commit."""
+    """PostgreSQL through psycopg, with synchronous commit.
+
+    Outside a transaction a connection that broke is made anew: a database that was restarted is
+    found again.
+    """
 
     def __init__(self, url: str) -> None:
         """Connect."""
+        self._url = url
+        self._is_inside = False
+        """A transaction: what was run in it is lost with its connection."""
+        self._connection = self._connected()
+
+    def _connected(self) -> "psycopg.Connection[Row]":
         try:
-            self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
-            self._connection.execute("SET synchronous_commit = on")
+            made = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+            made.execute("SET synchronous_commit = on")
         except psycopg.Error as error:
             raise DatabaseUnavailableError("the database does not answer") from error
+        return made
+
+    def _execute(self, sql: str, parameters: Sequence[object] = ()) -> "psycopg.Cursor[Row]":
+        try:
+            return self._connection.execute(sql, parameters)
+        except psycopg.OperationalError:
+            if self._is_inside or not self._connection.closed:
+                raise
+        self._connection = self._connected()
+        return self._connection.execute(sql, parameters)
 
     def rows(self, sql: str, *parameters: object) -> list[Row]:
         """Every row of the answer."""
-        return self._connection.execute(_postgres_sql(sql), parameters).fetchall()
+        return self._execute(_postgres_sql(sql), parameters).fetchall()
 
     def run(self, sql: str, *parameters: object) -> int:
         """How many rows were changed."""
-        return self._connection.execute(_postgres_sql(sql), parameters).rowcount
+        return self._execute(_postgres_sql(sql), parameters).rowcount
 
     def run_many(self, sql: str, parameters: Iterable[Sequence[object]]) -> None:
         """Run once for each sequence of parameters, in one round trip."""
@@ -162,28 +182,32 @@ class Postgres:
 
     def begin(self) -> None:
         """Start a transaction that may write."""
-        self._connection.execute("BEGIN")
+        self._execute("BEGIN")
+        self._is_inside = True
 
     def begin_reading(self) -> None:
         """Start a transaction that sees one state of the database throughout."""
-        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._is_inside = True
 
     def commit(self) -> None:
         """Return once everything since `begin` survives a crash."""
-        self._connection.execute("COMMIT")
+        self._execute("COMMIT")
+        self._is_inside = False
 
     def rollback(self) -> None:
         """Forget everything since `begin`."""
-        if self._connection.info.transaction_status:
-            self._connection.execute("ROLLBACK")
+        self._is_inside = False
+        if not self._connection.closed and self._connection.info.transaction_status:
+            self._execute("ROLLBACK")
 
     def exclude_others(self, lock: int) -> None:
         """Until the transaction ends, no other that says so runs."""
-        self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+        self._execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
 
     def settle(self) -> None:
         """Overwrite what was deleted as far as PostgreSQL can: its own log keeps it a while."""
-        self._connection.execute("VACUUM item, log_entry, pending_tombstone")
+        self._execute("VACUUM item, log_entry, pending_tombstone")
 
     def close(self) -> None:
         """Give the connection back."""

@@ -55,8 +55,17 @@ class _Job(Generic[Tx]):
         """On which the future is answered; None: on the writer's thread."""
 
 
-_Answered = tuple[_Job[Tx], Any, UnspreadError | None]
+_Answered = tuple[_Job[Tx], Any, Exception | None]
 """A job with its result or its refusal."""
+
+
+def _told(error: Exception) -> Exception:
+    """What whoever waits is told of an error that was not a refusal."""
+    if not isinstance(error, DATABASE_ERRORS):
+        return error
+    unavailable = DatabaseUnavailableError("the database could not store this")
+    unavailable.__cause__ = error
+    return unavailable
 
 
 def _answer(answered: Sequence[_Answered[Any]]) -> None:
@@ -157,7 +166,7 @@ class Writer(Generic[Tx]):
         while not stop:
             batch, stop = self._next_batch()
             if batch and not self._run(batch) and len(batch) > 1:
-                # One of them was the database's trouble: alone, the others go through.
+                # One of them was the trouble: alone, the others go through.
                 for job in batch:
                     self._run([job])
 
@@ -188,12 +197,10 @@ class Writer(Generic[Tx]):
                     answers.append((job, None, error))
             self._finish(transaction)
             self._connection.commit()
-        except DATABASE_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - the outermost loop of its thread: writing goes on
             self._roll_back()
             if len(batch) == 1:
-                unavailable = DatabaseUnavailableError("the database could not store this")
-                unavailable.__cause__ = error
-                _answer([(batch[0], None, unavailable)])
+                _answer([(batch[0], None, _told(error))])
             return False
         finally:
             self.is_busy = False

@@ -1,7 +1,8 @@
 """What was acknowledged is there: after a backup, after a restore, on both databases."""
 
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from unspread.clearinghouse import backup, composition, key_files
+from unspread.clearinghouse import backup, composition, key_files, store
 from unspread.clearinghouse.checking import check
-from unspread.clearinghouse.database import connect
+from unspread.clearinghouse.database import DatabaseUnavailableError, connect
 from unspread.clearinghouse.settings import Settings
 
 from .conftest import URL, Running, admitted, picture, receipt, running, until
@@ -94,6 +95,51 @@ def test_a_second_start_goes_on_where_the_first_ended(either: Settings) -> None:
         assert clearinghouse.listing_id(receipt(2)) == first + 1
         settled(clearinghouse)
     assert good(either) == []
+
+
+def test_a_job_that_fails_hurts_nobody_else(either: Settings) -> None:
+    with running(either) as clearinghouse:
+        submit = clearinghouse.service.writer.submit
+        stop = threading.Event()
+        held = submit(lambda _tx: stop.wait(30))
+        # What waits meanwhile goes into one transaction.
+        jobs: list[Callable[[store.Transaction], object]] = [
+            lambda tx: tx.connection.run("INSERT INTO switch (name, is_on) VALUES ('a', ?)", True),
+            lambda tx: tx.connection.run("no SQL"),
+            lambda _tx: 1 // 0,
+            lambda tx: tx.connection.run("INSERT INTO switch (name, is_on) VALUES ('b', ?)", True),
+        ]
+        first, bad, wrong, last = [submit(job) for job in jobs]
+        stop.set()
+        held.result(30)
+        with pytest.raises(DatabaseUnavailableError):
+            bad.result(30)
+        with pytest.raises(ZeroDivisionError):
+            wrong.result(30)
+        assert (first.result(30), last.result(30)) == (1, 1)
+        ask = clearinghouse.service.readers.ask_now
+        assert ask(lambda c: c.rows("SELECT name FROM switch ORDER BY name")) == [("a",), ("b",)]
+        assert clearinghouse.submit(receipt(1), [picture(1)]).status_code == 201
+
+
+def test_a_restarted_database_is_found_again(postgres: str, tmp_path: Path) -> None:
+    settings = Settings(
+        data=tmp_path / "data",
+        url=URL,
+        training=True,
+        tick_seconds=0.05,
+        database_url=_new_database(postgres, "one"),
+    )
+    with running(settings) as clearinghouse:
+        assert clearinghouse.submit(receipt(1), [picture(1)]).status_code == 201
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'one'"
+            )
+        assert clearinghouse.submit(receipt(2), [picture(2)]).status_code == 201
+        assert clearinghouse.status(receipt(1)).status_code == 200
+        settled(clearinghouse)
+        assert good(settings) == []
 
 
 def test_a_restored_backup_goes_on_without_a_fork(
