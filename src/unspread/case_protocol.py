@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -221,16 +221,24 @@ class ErrorAnswer(_Message, frozen=True):
     error: ErrorBody
 
 
+ListingNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a listing is known by: its entry's position in the log."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
 class FeedbackText(_Message, frozen=True, omit_defaults=True):
     """One piece of feedback from a platform; `id` makes sending it again harmless."""
 
     id: str
-    listing_id: int | str
+    listing_id: ListingNumber | str
     """The listing, or the opaque handle that a hosted lookup gave."""
     kind: str
     at: datetime
-    count: int = 1
+    count: Count = 1
     reason: Reason | None = None
+    accounts: Count = 0
+    """With `found` and `blocked`: how many accounts posted it, or tried to, in all so far; 0 if the
+    platform cannot tell."""
     oldest_on: date | None = None
     """With `found`: the day on which the oldest copy was posted."""
 

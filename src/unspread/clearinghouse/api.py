@@ -21,6 +21,7 @@ from unspread.case_protocol import (
     ErrorAnswer,
     ErrorBody,
     FeedbackRequest,
+    ListingNumber,
     WithdrawalRequest,
     decode,
     from_b64,
@@ -413,7 +414,7 @@ def routes(service: Service) -> list[BaseRoute]:
 class VouchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`POST /v1/vouch`: a helpline knows the case behind these listings."""
 
-    listing_ids: list[int]
+    listing_ids: list[ListingNumber]
 
 
 class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

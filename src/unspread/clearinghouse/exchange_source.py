@@ -311,7 +311,8 @@ class DatabaseListings:
                     each.listing_id,
                 )
                 if not before or before[-1] != (each.kind, each.reason or ""):
-                    said.append((f"{source}:{each.listing_id}:{len(before)}", each))
+                    external_id = f"{source}:{each.listing_id}:{len(before)}"
+                    said.append(store.NewFeedback(external_id, each))
             store.take_feedback(tx, partner_id, said)
 
         try:

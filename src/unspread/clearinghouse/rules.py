@@ -18,7 +18,6 @@ from unspread.model import (
     Kind,
     Level,
     Part,
-    Reason,
     State,
     one_bits,
 )
@@ -36,11 +35,13 @@ RENEWABLE_FROM_DAYS: Final = 90
 """A case can be renewed in its last 90 days; earlier it changes nothing."""
 
 DISPUTES_TO_SUSPEND: Final = 2
-VIRAL_PIECES: Final = 500
-"""Pieces of content, over all platforms, above which an unverified listing is suspended: hardly
-anybody's private picture is found so often, and a politician's is."""
+VIRAL_ACCOUNTS: Final = 500
+"""Accounts, over all platforms, with which an unverified listing is suspended. No platform counts
+for more than half of them, so that none does it alone. Decision 0056 derives these three."""
 OLDER_BY_DAYS: Final = 2 * 365
-"""Content this much older than the case is not what the person came about."""
+"""Content this much older than the case may not be what the person came about …"""
+OLDER_ACCOUNTS: Final = 10
+"""… if so many accounts of a platform have it. Old and with few is how a betrayal looks."""
 
 
 class HeldReason(StrEnum):
@@ -195,7 +196,9 @@ class Said:
     partner_id: str
     kind: FeedbackKind
     count: int = 1
-    reason: Reason | None = None
+    """Pieces of content."""
+    accounts: int = 0
+    """How many accounts posted it, or tried to, in all so far; 0 if not said."""
     oldest_day: int = 0
     """Day on which the oldest copy was posted; 0 if not said."""
 
@@ -238,14 +241,33 @@ def standing(said: Sequence[Said], *, submitted_day: int, vouched: bool = False)
 
 def _breaker(said: Sequence[Said], submitted_day: int) -> SuspendedBecause | None:
     """Why a listing that nobody has looked at should wait for somebody who does."""
-    if any(each.oldest_day and each.oldest_day < submitted_day - OLDER_BY_DAYS for each in said):
+    accounts = _accounts(said)
+    if any(
+        each.oldest_day
+        and each.oldest_day < submitted_day - OLDER_BY_DAYS
+        and accounts.get(each.partner_id, 0) >= OLDER_ACCOUNTS
+        for each in said
+    ):
         return SuspendedBecause.OLDER
-    pieces = sum(
-        each.count for each in said if each.kind in {FeedbackKind.FOUND, FeedbackKind.BLOCKED}
-    )
-    if pieces > VIRAL_PIECES:
+    if sum(min(each, VIRAL_ACCOUNTS // 2) for each in accounts.values()) >= VIRAL_ACCOUNTS:
         return SuspendedBecause.VIRAL
     return None
+
+
+def _accounts(said: Iterable[Said]) -> dict[str, int]:
+    """How many unrelated accounts each partner speaks of, as far as can be told.
+
+    Where a platform does not say, posted copies stand for accounts. Refused uploads do not: one
+    abuser repeats them at will, and would switch the protection off.
+    """
+    told: dict[str, int] = {}
+    posted: dict[str, int] = {}
+    for each in said:
+        if each.accounts:
+            told[each.partner_id] = max(told.get(each.partner_id, 0), each.accounts)
+        elif each.kind is FeedbackKind.FOUND:
+            posted[each.partner_id] = posted.get(each.partner_id, 0) + each.count
+    return posted | told
 
 
 def state_after(state: State, suspended: SuspendedBecause | None) -> State:

@@ -564,9 +564,16 @@ class Service:
         """Take a partner's feedback; how many pieces were new."""
         if len(message.feedback) > MAX_FEEDBACK_AT_ONCE:
             raise InputError(f"at most {MAX_FEEDBACK_AT_ONCE} pieces of feedback at a time")
-        oldest = {each.id: to_day(each.oldest_on) for each in message.feedback if each.oldest_on}
-        pairs = [(each.id, _feedback(each, self.handles)) for each in message.feedback]
-        return await self.write(lambda tx: store.take_feedback(tx, partner_id, pairs, oldest))
+        said = [
+            store.NewFeedback(
+                each.id,
+                _feedback(each, self.handles),
+                each.accounts,
+                to_day(each.oldest_on) if each.oldest_on else 0,
+            )
+            for each in message.feedback
+        ]
+        return await self.write(lambda tx: store.take_feedback(tx, partner_id, said))
 
     async def acknowledge(self, partner_id: str, message: AcknowledgeRequest) -> None:
         """Take a partner's word that it applied the log up to a size."""

@@ -6,11 +6,10 @@ the log, in that order, and what stands in the log is committed.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from types import MappingProxyType
 from typing import Final
 
 from unspread import crypto
@@ -46,7 +45,6 @@ from unspread.model import (
     Listing,
     ListingId,
     Media,
-    Reason,
     State,
 )
 
@@ -98,6 +96,19 @@ class NewCase:
     content_digest: bytes
     age: Age
     items: tuple[NewItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewFeedback:
+    """One piece of a partner's feedback."""
+
+    external_id: str
+    """The partner's own id of it: the same again changes nothing."""
+    feedback: Feedback
+    accounts: int = 0
+    """How many accounts posted it, or tried to, in all so far; 0: not said."""
+    oldest_day: int = 0
+    """Day on which the oldest copy was posted; 0: not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -606,54 +617,42 @@ def renew(tx: Transaction, case_key: bytes) -> None:
         tx.count("renewals")
 
 
-def take_feedback(
-    tx: Transaction,
-    partner_id: str,
-    feedback: Sequence[tuple[str, Feedback]],
-    oldest_days: Mapping[str, int] = MappingProxyType({}),
-) -> int:
+def take_feedback(tx: Transaction, partner_id: str, said: Sequence[NewFeedback]) -> int:
     """Store a partner's feedback and apply the rules; how many pieces were new.
-
-    `feedback` is (the partner's own id of it, what it says); the same id again changes nothing.
-    `oldest_days` says of some ids on which day the oldest copy was posted.
 
     Raises:
         UnknownListingError: if a listing was never published; then nothing is stored.
     """
-    kept: list[tuple[str, Feedback]] = []
-    for external_id, each in feedback:
-        if item_by_listing(tx.connection, each.listing_id) is not None:
-            kept.append((external_id, each))
-        elif tx.connection.rows("SELECT 1 FROM canary WHERE position = ?", each.listing_id):
-            # A chance match with a canary: the answer must not tell it from a listing.
-            tx.count("feedback.canary")
-        else:
+    for new in said:
+        if item_by_listing(tx.connection, new.feedback.listing_id) is None:
             raise UnknownListingError("feedback names a listing that does not exist")
-    new = 0
+    count = 0
     touched: dict[int, None] = {}
-    for external_id, each in kept:
+    for new in said:
+        each = new.feedback
         inserted = tx.connection.run(
             "INSERT INTO feedback (partner_id, external_id, listing_id, kind, at, count, reason,"
-            " oldest_day, received_at, settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " accounts, oldest_day, received_at, settled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (partner_id, external_id) DO NOTHING",
             partner_id,
-            external_id,
+            new.external_id,
             each.listing_id,
             each.kind,
             int(each.at.timestamp()),
             each.count,
             each.reason or "",
-            oldest_days.get(external_id, 0),
+            new.accounts,
+            new.oldest_day,
             tx.now,
             False,
         )
         if inserted:
-            new += 1
+            count += 1
             touched[each.listing_id] = None
             tx.count(f"feedback.{each.kind}")
     for listing_id in touched:
         reconsider(tx, listing_id)
-    return new
+    return count
 
 
 def reconsider(tx: Transaction, listing_id: int) -> None:
@@ -662,15 +661,15 @@ def reconsider(tx: Transaction, listing_id: int) -> None:
     if item is None or item.state in FINAL_STATES:
         return
     rows = tx.connection.rows(
-        "SELECT f.partner_id, f.kind, f.count, f.reason, f.oldest_day FROM feedback f"
+        "SELECT f.partner_id, f.kind, f.count, f.accounts, f.oldest_day FROM feedback f"
         " JOIN partner p ON p.partner_id = f.partner_id"
         " WHERE f.listing_id = ? AND f.settled = ? AND p.state = 'active' ORDER BY f.id",
         listing_id,
         False,
     )
     said = [
-        Said(partner, FeedbackKind(kind), count, Reason(reason) if reason else None, oldest_day)
-        for partner, kind, count, reason, oldest_day in rows
+        Said(partner, FeedbackKind(kind), count, accounts, oldest_day)
+        for partner, kind, count, accounts, oldest_day in rows
     ]
     judged = standing(said, submitted_day=item.submitted_day, vouched=bool(item.vouched_by))
     state = state_after(item.state, judged.suspended)

@@ -192,6 +192,29 @@ def test_feedback_for_what_does_not_exist_stores_nothing(clearinghouse: Running)
     assert stored == []
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({"listing_id": 2**63}, id="a listing beyond all"),
+        pytest.param({"listing_id": -1}, id="a listing before all"),
+        pytest.param({"count": 2**31}, id="more pieces than there are"),
+        pytest.param({"count": 0}, id="no pieces"),
+        pytest.param({"accounts": 2**31}, id="more accounts than there are"),
+        pytest.param({"accounts": -1}, id="less than no account"),
+        pytest.param({"id": ""}, id="without an id"),
+        pytest.param({"at": "2026-11-23T06:00:00"}, id="without a zone"),
+    ],
+)
+def test_feedback_out_of_range_is_refused_and_writing_goes_on(
+    clearinghouse: Running, told: dict[str, object]
+) -> None:
+    platform = admitted(clearinghouse)
+    piece = {"id": "a", "listing_id": 0, "kind": "found", "at": "2026-11-23T06:00:00Z"} | told
+    body = json.dumps({"feedback": [piece]}).encode()
+    assert platform.signed_post(FEEDBACK, body).status_code == 400
+    assert clearinghouse.submit(receipt(), [picture(1)]).status_code == 201
+
+
 def test_two_disputes_suspend_and_the_person_sees_it(clearinghouse: Running) -> None:
     clearinghouse.submit(receipt(), [picture(1)])
     told = (
@@ -211,7 +234,7 @@ def test_content_older_than_the_case_suspends(clearinghouse: Running) -> None:
     clearinghouse.submit(receipt(), [picture(1)])
     told = (
         b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "found",'
-        b' "oldest_on": "2015-01-01", "at": "2026-11-23T06:00:00Z"}]}'
+        b' "accounts": 10, "oldest_on": "2015-01-01", "at": "2026-11-23T06:00:00Z"}]}'
         % clearinghouse.listing_id(receipt())
     )
     assert platform.signed_post(FEEDBACK, told).is_success

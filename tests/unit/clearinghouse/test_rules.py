@@ -5,7 +5,9 @@ from datetime import date
 import pytest
 
 from unspread.clearinghouse.rules import (
-    VIRAL_PIECES,
+    OLDER_ACCOUNTS,
+    OLDER_BY_DAYS,
+    VIRAL_ACCOUNTS,
     HeldReason,
     MalformedCaseError,
     Said,
@@ -18,7 +20,7 @@ from unspread.clearinghouse.rules import (
     state_after,
     to_day,
 )
-from unspread.model import FeedbackKind, Fingerprint, Kind, Level, Part, Reason, State
+from unspread.model import FeedbackKind, Fingerprint, Kind, Level, Part, State
 
 from .conftest import pdq
 
@@ -109,8 +111,7 @@ def test_an_item_without_fingerprints_is_refused() -> None:
 
 
 def said(partner: str, kind: FeedbackKind, **more: object) -> Said:
-    reason = Reason.NOT_INTIMATE if kind in {FeedbackKind.KEPT, FeedbackKind.DISPUTED} else None
-    return Said(partner, kind, reason=reason, **more)  # type: ignore[arg-type]
+    return Said(partner, kind, **more)  # type: ignore[arg-type]
 
 
 FOUND, REMOVED, BLOCKED = FeedbackKind.FOUND, FeedbackKind.REMOVED, FeedbackKind.BLOCKED
@@ -151,25 +152,100 @@ def test_levels(words: list[tuple[str, FeedbackKind]], level: str, suspended: st
     assert (judged.level, judged.suspended) == (level, suspended)
 
 
+HALF = VIRAL_ACCOUNTS // 2
+VIRAL, OLDER = SuspendedBecause.VIRAL, SuspendedBecause.OLDER
+LONG_AGO = TODAY - OLDER_BY_DAYS - 1
+
+
 @pytest.mark.parametrize(
     ("words", "suspended"),
     [
-        pytest.param([said("a", FOUND, count=VIRAL_PIECES)], None, id="many pieces"),
         pytest.param(
-            [said("a", FOUND, count=VIRAL_PIECES), said("b", BLOCKED)],
-            SuspendedBecause.VIRAL,
-            id="too many pieces, over two platforms",
+            [said("a", FOUND, accounts=HALF), said("b", FOUND, accounts=HALF)],
+            VIRAL,
+            id="very many accounts on two platforms",
         ),
         pytest.param(
-            [said("a", FOUND, count=VIRAL_PIECES * 9), said("b", REMOVED)],
+            [said("a", FOUND, accounts=HALF), said("b", FOUND, accounts=HALF - 1)],
             None,
-            id="many pieces, but somebody looked",
+            id="one account too few",
         ),
-        pytest.param([said("a", FOUND, oldest_day=TODAY - 730)], None, id="two years old"),
         pytest.param(
-            [said("a", FOUND, oldest_day=TODAY - 731)], SuspendedBecause.OLDER, id="a day more"
+            [said(name, BLOCKED, accounts=HALF - 1) for name in "abc"],
+            VIRAL,
+            id="many accounts try on three",
         ),
-        pytest.param([said("a", FOUND, oldest_day=0)], None, id="age not said"),
+        pytest.param([said("a", FOUND, accounts=10**9)], None, id="a platform never does it alone"),
+        pytest.param(
+            [said("a", FOUND, accounts=10**9), said("b", FOUND, accounts=1)],
+            None,
+            id="nor with hardly anybody else",
+        ),
+        pytest.param(
+            [said("a", BLOCKED, accounts=at) for at in range(HALF)]
+            + [said("b", BLOCKED, accounts=at) for at in range(HALF)],
+            None,
+            id="what is said again with one more is not added up",
+        ),
+        pytest.param(
+            [said("a", BLOCKED, count=10**6), said("b", BLOCKED, count=10**6)],
+            None,
+            id="an abuser who tries without end does not end the protection",
+        ),
+        pytest.param(
+            [said("a", BLOCKED, count=10**6, accounts=3), said("b", FOUND, count=HALF)],
+            None,
+            id="three accounts that try without end",
+        ),
+        pytest.param(
+            [
+                *(said("a", FOUND, count=each) for each in (HALF - 9, 9)),
+                said("b", FOUND, count=HALF),
+            ],
+            VIRAL,
+            id="posted copies, where accounts are not said",
+        ),
+        pytest.param(
+            [said("a", FOUND, count=10**6, accounts=2), said("b", FOUND, count=HALF)],
+            None,
+            id="copies do not count where accounts are said",
+        ),
+        pytest.param(
+            [said("a", FOUND, accounts=HALF), said("b", FOUND, accounts=HALF), said("b", REMOVED)],
+            None,
+            id="very many accounts, but somebody looked",
+        ),
+        pytest.param(
+            [said("a", FOUND, oldest_day=LONG_AGO, accounts=OLDER_ACCOUNTS)],
+            OLDER,
+            id="older than the case, with many",
+        ),
+        pytest.param(
+            [said("a", FOUND, oldest_day=LONG_AGO + 1, accounts=OLDER_ACCOUNTS)],
+            None,
+            id="a day younger",
+        ),
+        pytest.param(
+            [said("a", FOUND, oldest_day=LONG_AGO, accounts=OLDER_ACCOUNTS - 1)],
+            None,
+            id="old, with few: how a betrayal looks",
+        ),
+        pytest.param(
+            [said("a", FOUND, oldest_day=LONG_AGO, count=OLDER_ACCOUNTS)],
+            OLDER,
+            id="old copies, where accounts are not said",
+        ),
+        pytest.param(
+            [said("a", FOUND, oldest_day=LONG_AGO), said("b", FOUND, accounts=OLDER_ACCOUNTS)],
+            None,
+            id="old on one platform, many on another",
+        ),
+        pytest.param(
+            [said("a", FOUND, oldest_day=LONG_AGO, accounts=99), said("a", REMOVED)],
+            None,
+            id="old with many, but somebody looked",
+        ),
+        pytest.param([said("a", FOUND, accounts=OLDER_ACCOUNTS)], None, id="age not said"),
     ],
 )
 def test_what_looks_famous_is_suspended_until_somebody_looks(

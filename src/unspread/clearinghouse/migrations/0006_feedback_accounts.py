@@ -1,0 +1,16 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('clearinghouse', '0005_log'),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name='feedbackrecord',
+            name='accounts',
+            field=models.IntegerField(default=0),
+        ),
+    ]
