@@ -106,15 +106,16 @@ def test_distance_counts_bits():
     assert distance_bits(bytes(32), b"\xff" * 32) == 256
 
 
-def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12):
-    """A few frames of a drawn landscape that moves."""
-    wide = np.asarray(landscape(9, 320, 240))
+def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12, bar=0, **options):
+    """A few frames of a drawn landscape that moves, with black bars of so many lines."""
+    wide = np.array(landscape(9, 320, 240))
     with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=24, options={"crf": "12", "qp": "0"})
+        stream = container.add_stream(codec, rate=24, options={"crf": "12", "qp": "0"} | options)
         stream.width, stream.height, stream.pix_fmt = 256, 192, pixel_format
         stream.codec_context.thread_count = 1
         for step in range(frames):
-            part = np.ascontiguousarray(wide[step : step + 192, 3 * step : 3 * step + 256])
+            part = wide[step % 48 : step % 48 + 192, 3 * step % 64 : 3 * step % 64 + 256].copy()
+            part[:bar] = part[192 - bar :] = 0
             for packet in stream.encode(av.VideoFrame.from_ndarray(part, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode(None):
@@ -136,6 +137,32 @@ def test_other_layouts_of_pixels_look_the_same(codec, pixel_format, tmp_path):
     other = scan_media(clip(tmp_path / "other.mkv", codec=codec, pixel_format=pixel_format))
     assert distance_bits(plain.probe_bytes[:32], other.probe_bytes[:32]) <= 12
     assert abs(plain.qualities[0] - other.qualities[0]) <= 2
+
+
+@pytest.mark.parametrize("bar", [0, 30])
+@pytest.mark.parametrize(("codec", "name"), [("libx264", "film.mp4"), ("libvpx-vp9", "film.webm")])
+def test_frames_that_were_sampled_for_bars_stand_in_their_places(codec, name, bar, tmp_path):
+    path = clip(tmp_path / name, codec=codec, frames=60, bar=bar, g="5", deadline="realtime")
+    kind = Format.MP4 if name.endswith("mp4") else Format.MATROSKA
+    with open_film(path, kind, Limits()) as film:
+        film.strip_bars()
+        assert film.has_bars == bool(bar)
+        assert len(film._sampled) == (8 if bar else 1)
+        found = list(film.keyframes())
+        film._sampled.clear()
+        decoded = list(film.keyframes())
+    with av.open(path) as container:
+        packets = [each for each in container.demux(video=0) if each.is_keyframe]
+    seconds = [float(each.pts * each.time_base) for each in packets]
+    assert [each.seconds for each in found] == seconds
+    assert len(seconds) >= 12
+    assert seconds == sorted(seconds)
+    assert seconds[0] == 0
+    assert [each.seconds for each in decoded] == seconds
+    assert all(
+        np.array_equal(one.matrices, other.matrices)
+        for one, other in zip(found, decoded, strict=True)
+    )
 
 
 def test_a_film_without_a_known_length_is_read_to_its_end(tmp_path):

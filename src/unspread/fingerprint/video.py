@@ -10,7 +10,7 @@ For files from strangers, call through `unspread.fingerprint.confined`.
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,7 +22,6 @@ from typing import Any, Final
 import av
 import av.error
 import numpy as np
-from av.stream import Discard
 from numpy.typing import NDArray
 
 from unspread.errors import UnreadableMediaError
@@ -56,6 +55,8 @@ _SKIPPING_CODECS: Final = {"h264", "hevc", "mpeg4"}
 _HEAD_BYTES: Final = 4096
 
 _BAR_SAMPLES: Final = 8
+_MAX_SAMPLED_PIXELS: Final = 32 * 2**20
+"""Of the sampled frames that are kept, lest a scan of keyframes decodes them again."""
 _BAR_LUMA: Final = 40
 """A line is a bar where no sampled frame is brighter: 16 is black, the rest is coding noise."""
 _MIN_BAR: Final = Fraction(1, 50)
@@ -92,6 +93,7 @@ class Film:
         self._first_pts: int | None = None
         self._orientation = UPRIGHT
         self._content: Rectangle | None = None
+        self._sampled: dict[int, Any] = {}
         self.frames_seen = 0
         self.last_seconds = 0.0
         duration = container.duration
@@ -119,8 +121,7 @@ class Film:
         brightest: Pixels | None = None
         duration = self.duration_seconds or 0.0
         for step in range(_BAR_SAMPLES if duration else 1):
-            self._seek(duration * (step + 0.5) / _BAR_SAMPLES)
-            frame = next(self._decoded(keyframes_only=True), None)
+            frame = self._keyframe_at(duration * (step + 0.5) / _BAR_SAMPLES)
             if frame is None:
                 continue
             luma = _luma(frame)
@@ -128,6 +129,8 @@ class Film:
                 brightest = luma.copy()
             elif brightest.shape == luma.shape:
                 np.maximum(brightest, luma, out=brightest)
+            if frame.pts is not None and (step + 1) * luma.size <= _MAX_SAMPLED_PIXELS:
+                self._sampled[frame.pts] = frame
             if _is_bright_along_edges(brightest):
                 # What further frames show can only be brighter.
                 break
@@ -135,6 +138,23 @@ class Film:
         if brightest is not None:
             self._content = _content(brightest)
         self.frames_seen = 0
+
+    def _keyframe_at(self, seconds: float) -> Any:
+        """The keyframe at or before a time, else the next that can be decoded; None at the end."""
+        self._seek(seconds)
+        context = self._stream.codec_context
+        try:
+            for packet in self._container.demux(self._stream):
+                if not (packet.size and packet.is_keyframe):
+                    continue
+                # Decoders that reorder would want the next keyframes before they give this one.
+                for frame in (*packet.decode(), *context.decode(None)):
+                    self._check(frame)
+                    return frame
+                context.flush_buffers()
+        except av.error.FFmpegError as error:
+            raise UnreadableMediaError(DAMAGED) from error
+        return None
 
     def every_frame(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
         """Every frame in order of presentation."""
@@ -145,12 +165,16 @@ class Film:
     def keyframes(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
         """The frames that need no other to be decoded."""
         self._seek(0)
-        self._stream.discard = Discard.nonkey
-        try:
-            for frame in self._decoded(keyframes_only=True):
-                yield self._small(frame, orientations)
-        finally:
-            self._stream.discard = Discard.default
+        sampled = sorted(self._sampled.items(), reverse=True)
+        # Demuxers that are told to discard the others mistake the times of those that are left.
+        for frame in self._decoded(
+            lambda packet: packet.is_keyframe and packet.pts not in self._sampled
+        ):
+            while sampled and sampled[-1][0] < (frame.pts or 0):
+                yield self._small(sampled.pop()[1], orientations)
+            yield self._small(frame, orientations)
+        while sampled:
+            yield self._small(sampled.pop()[1], orientations)
 
     def every_second(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
         """At t = 0, 1, 2 … seconds after the first frame, the last frame that is not after t.
@@ -225,11 +249,12 @@ class Film:
         except av.error.FFmpegError as error:
             raise UnreadableMediaError(DAMAGED) from error
 
-    def _decoded(self, *, keyframes_only: bool = False) -> Iterator[Any]:
-        """Decoded frames from here on, within the limits."""
+    def _decoded(self, wanted: Callable[[Any], bool] = lambda _: True) -> Iterator[Any]:
+        """Decoded frames of the packets wanted from here on, within the limits."""
         try:
             for packet in self._container.demux(self._stream):
-                if keyframes_only and packet.size and not packet.is_keyframe:
+                # The last one is empty: what a decoder still holds.
+                if packet.size and not wanted(packet):
                     continue
                 for frame in packet.decode():
                     self._check(frame)
@@ -287,7 +312,8 @@ def open_film(
         container = av.open(
             file,
             format=_DEMUXERS[kind],
-            options={"protocol_whitelist": "file"},
+            # Opening would else decode a frame, for nothing.
+            options={"protocol_whitelist": "file", "skip_frame": "all"},
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
