@@ -131,6 +131,38 @@ class ReadyText(msgspec.Struct, frozen=True):
     lists: tuple[ListText, ...]
 
 
+class Recorded(msgspec.Struct, frozen=True):
+    """The answer of `POST /catalogue`."""
+
+    recorded: bool
+    matches: int
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """The answer of `POST /catalogue/forget`."""
+
+    forgotten: int
+
+
+class LiveText(msgspec.Struct, frozen=True):
+    """The answer of `/health/live`."""
+
+    live: bool
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong: a stable name, and a text for people."""
+
+    code: str
+    message: str
+
+
+class ProblemText(msgspec.Struct, frozen=True):
+    """The answer to a request that cannot be served."""
+
+    error: Problem
+
+
 _lookup_decoder: Final = msgspec.json.Decoder(LookupRequest)
 _forget_decoder: Final = msgspec.json.Decoder(ForgetRequest)
 _encoder: Final = msgspec.json.Encoder()
@@ -164,8 +196,7 @@ def error_response(error: UnspreadError) -> Response:
     else:
         status = 409 if isinstance(error, StateError) else 500
     code = type(error).__name__.removesuffix("Error")
-    body = {"error": {"code": code, "message": str(error)}}
-    return json_response(body, status, headers)
+    return json_response(ProblemText(Problem(code, str(error))), status, headers)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -382,7 +413,7 @@ class Interface:
         async with self._media(request) as media:
             reference = request.query_params.get("reference", "")
             matches = await self._kit.remember(media, reference)
-        return json_response({"recorded": True, "matches": matches})
+        return json_response(Recorded(recorded=True, matches=matches))
 
     async def forget(self, request: Request) -> Response:
         """`POST /catalogue/forget`"""
@@ -397,12 +428,12 @@ class Interface:
         await asyncio.to_thread(
             kit.store.audit, key.name, "forget content", str(count), kit.clock()
         )
-        return json_response({"forgotten": count})
+        return json_response(Forgotten(count))
 
     async def live(self, _: Request) -> Response:
         """`GET /health/live`"""
         alive = self._kit.is_running
-        return json_response({"live": alive}, 200 if alive else 503)
+        return json_response(LiveText(alive), 200 if alive else 503)
 
     async def ready(self, _: Request) -> Response:
         """`GET /health/ready`"""

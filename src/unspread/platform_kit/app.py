@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from unspread.errors import StateError, UnspreadError
 from unspread.fingerprint.confined import Budget, Confined
-from unspread.platform_kit import api, snapshots
+from unspread.platform_kit import api, openapi, snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.actions.service import run as deliver_actions
 from unspread.platform_kit.bank import Bank, blocks_of
@@ -291,6 +291,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=[
             *api.routes(kit),
+            openapi.route(),
             *review_routes(kit),
             *notice_routes(kit),
             *hook_routes(kit),
