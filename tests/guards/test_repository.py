@@ -46,6 +46,11 @@ def test_no_text_promises_what_is_not_so(promise):
     assert found == []
 
 
+def test_no_data_of_a_running_program_is_kept_here():
+    kept = tracked("*.sqlite3", "*.sqlite3-*", "*.key", "*.log", "*.tmp")
+    assert [str(path.relative_to(ROOT)) for path in kept if path.exists()] == []
+
+
 def test_no_module_is_named_for_nothing():
     vague = {"utils", "util", "common", "helpers", "base", "manager", "impl", "misc"}
     assert [path for path in PACKAGE.rglob("*.py") if path.stem in vague] == []
