@@ -16,16 +16,12 @@ from PIL import Image, ImageOps
 from benchmarks.recall.pictures import pictures
 from benchmarks.report import Report
 from unspread.fingerprint import Sampling, fingerprint_file, scan_media
-from unspread.fingerprint.pdq import ORIENTATIONS
 from unspread.fingerprint.result import MediaScan
-from unspread.fingerprint.video import Score, score
+from unspread.fingerprint.video import best_score
 from unspread.model import (
     MATCH_RADIUS_BITS,
     MATCH_SHARE,
-    Fingerprint,
-    Kind,
     MediaFingerprint,
-    Part,
 )
 
 RATE = 24
@@ -66,7 +62,7 @@ def _rows(
     distinct = [0.0]
     for number, name, sampling, scan in scans:
         for other, listing in enumerate(listed):
-            found = best_score(scan, listing)
+            found = best_score(scan, list(listing.fingerprints), MATCH_RADIUS_BITS)
             best = max(found.share_of_query, found.share_of_listing)
             if other == number:
                 shares.setdefault((name, sampling), []).append(best)
@@ -82,20 +78,6 @@ def _rows(
         f"false matches in {pairs} pairs of distinct clips", float(wrong), "pairs", at_most=0.0
     )
     report.row("highest share of frames among them (a title card in common)", max(distinct), "")
-
-
-def best_score(scan: MediaScan, listing: MediaFingerprint) -> Score:
-    """Of the eight turns of the scanned video, the one that matches best."""
-    turns = len(ORIENTATIONS)
-    probes = [
-        Fingerprint(Kind.PDQ, scan.probe_bytes[32 * at : 32 * at + 32], Part.FRAME, quality)
-        for at, quality in enumerate(scan.qualities)
-    ]
-    scores = [
-        score(probes[turn::turns], list(listing.fingerprints), MATCH_RADIUS_BITS)
-        for turn in range(turns)
-    ]
-    return max(scores, key=lambda each: max(each.share_of_query, each.share_of_listing))
 
 
 def clip(photographs: list[Image.Image], card: Image.Image) -> Iterator[Image.Image]:

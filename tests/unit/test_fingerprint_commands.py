@@ -2,9 +2,12 @@ import json
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import ImageOps
 
+from unspread.errors import UnreadableMediaError
 from unspread.fingerprint.commands import compare, hash_files
 from unspread.testing.samples import encoded, landscape
 
@@ -90,3 +93,49 @@ def test_compare_finds_a_frame_in_its_video(tmp_path):
     record, words = compared(tmp_path / "frame.png", clip)
     assert record["match"]
     assert "is a frame of" in words
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(ImageOps.mirror, id="mirrored"),
+        pytest.param(lambda image: image.rotate(90, expand=True), id="turned"),
+        pytest.param(lambda image: ImageOps.expand(image, 40, "white"), id="bordered"),
+    ],
+)
+def test_compare_looks_at_a_copy_as_a_platform_does(picture, tmp_path, change):
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(encoded(change(landscape(1, 400, 300)), "PNG"))
+    record, words = compared(picture, copy)
+    assert record["match"]
+    assert record["whole_distance_bits"] > 31
+    assert "turned, mirrored or bordered" in words
+
+
+def test_compare_finds_a_mirrored_video(tmp_path):
+    clip, copy = VECTORS / "videos/h264.mp4", tmp_path / "copy.mp4"
+    with av.open(clip) as original, av.open(copy, "w") as written:
+        stream = written.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for frame in original.decode(video=0):
+            mirrored = np.ascontiguousarray(frame.to_ndarray(format="rgb24")[:, ::-1])
+            written.mux(stream.encode(av.VideoFrame.from_ndarray(mirrored, format="rgb24")))
+        written.mux(stream.encode(None))
+    record, words = compared(clip, copy)
+    assert record["match"]
+    assert record["matched_of_b"] == record["frames_of_b"] == 3
+    assert "the same" in words
+
+
+def test_compare_names_the_file_that_is_at_fault(picture, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    for pair in ((picture, tmp_path / "notes.txt"), (tmp_path / "notes.txt", picture)):
+        result = CliRunner().invoke(compare, [str(each) for each in pair])
+        assert isinstance(result.exception, UnreadableMediaError)
+        assert "notes.txt: this is not a picture" in str(result.exception)
+
+
+def test_hash_says_so_where_there_is_nothing(tmp_path):
+    result = hashed(tmp_path)
+    assert result.exit_code == 2
+    assert "no files in it" in result.stderr

@@ -3,18 +3,29 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from unspread.errors import UnreadableMediaError
-from unspread.fingerprint import fingerprint_file
-from unspread.fingerprint.video import distances, score
-from unspread.model import MATCH_RADIUS_BITS, Fingerprint, Kind, Media, MediaFingerprint, Part
+from unspread.fingerprint import MediaScan, Sampling, fingerprint_file, scan_media
+from unspread.fingerprint.pdq import distance_bits
+from unspread.fingerprint.video import best_score, distances, score
+from unspread.model import (
+    MATCH_RADIUS_BITS,
+    MIN_PDQ_QUALITY,
+    VALUE_BYTES,
+    Fingerprint,
+    Kind,
+    Media,
+    MediaFingerprint,
+    Part,
+)
 
 _PATH = click.Path(path_type=Path)
-_PROGRESS_FROM_BYTES = 32 * 2**20
+_PROGRESS_FROM_BYTES = 4 * 2**20
 """Smaller files are done before a bar is read."""
 
 
@@ -24,10 +35,12 @@ _PROGRESS_FROM_BYTES = 32 * 2**20
 def hash_files(paths: tuple[Path, ...], as_json: bool) -> None:
     """Fingerprint pictures and videos, on this machine only.
 
-    A directory stands for all files in it. Exit status 2 if any file could not be read.
+    A directory stands for all files in it. Exit status 2 if there is no file, or any file could
+    not be read.
     """
-    refused = 0
+    done = refused = 0
     for path in _files(paths):
+        done += 1
         try:
             result = _with_progress(path)
         except UnreadableMediaError as error:
@@ -35,7 +48,7 @@ def hash_files(paths: tuple[Path, ...], as_json: bool) -> None:
             click.echo(f"unspread: {path}: {error}", err=True)
             continue
         click.echo(json.dumps(_record(path, result)) if as_json else _text(path, result))
-    if refused:
+    if refused or not done:
         sys.exit(2)
 
 
@@ -44,63 +57,123 @@ def hash_files(paths: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("other", type=_PATH, metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def compare(one: Path, other: Path, as_json: bool) -> None:
-    """Say how alike two pictures or videos are, and whether a platform would match them."""
-    record, words = comparison(fingerprint_file(one), fingerprint_file(other))
+    """Say how alike two pictures or videos are, turned, mirrored, bordered or cut.
+
+    A platform that looks at keyframes alone sees less of a video than this command does.
+    """
+    with _naming(one):
+        first = _with_progress(one)
+    with _naming(other):
+        second = _with_progress(other)
+        scan = scan_media(other, sampling=Sampling.EVERY_SECOND)
+    record, words = comparison(first, second, scan)
     click.echo(json.dumps(record) if as_json else words)
 
 
-def comparison(one: MediaFingerprint, other: MediaFingerprint) -> tuple[dict[str, Any], str]:
-    """What is to be said of two files: as values, and in words."""
-    if one.first(Kind.SHA256) == other.first(Kind.SHA256):
+def comparison(
+    one: MediaFingerprint, other: MediaFingerprint, scan: MediaScan
+) -> tuple[dict[str, Any], str]:
+    """What is to be said of two files, of which the other was scanned too: values, and words."""
+    if one.first(Kind.SHA256) in scan.digests:
         return {"match": True, "identical": True}, "The files are the same, byte for byte."
     first, second = (
         [each for each in some.fingerprints if each.kind is Kind.PDQ] for some in (one, other)
     )
-    nearest = int(distances(first, second).min())
-    record: dict[str, Any] = {"identical": False, "distance_bits": nearest}
     if Media.VIDEO not in {one.media, other.media}:
-        whole = int(distances(first[:1], second[:1]).item())
-        record |= {"whole_distance_bits": whole, "match": nearest <= MATCH_RADIUS_BITS}
-        if nearest < whole and record["match"] and whole > MATCH_RADIUS_BITS:
-            return record, (
-                f"A part of one is a part of the other ({nearest} of 256 bits differ; "
-                f"{whole} of the whole): cropped, covered, or inside another picture."
-            )
-        return record, f"{whole} of 256 bits differ: {_likeness(whole)}."
-    shares = score(first, second, MATCH_RADIUS_BITS)
-    a_picture = Media.IMAGE in {one.media, other.media}
+        return _of_pictures(first, scan)
+    record: dict[str, Any] = {"identical": False}
+    record["distance_bits"] = nearest = _nearest(second + scan.probes, first)
+    if Media.IMAGE in {one.media, other.media}:
+        record["match"] = nearest <= MATCH_RADIUS_BITS
+        verdict = "is a frame of" if record["match"] else "is not found in"
+        return record, f"The picture {verdict} the video: {_bits(nearest)} differ ({_RULE})."
+    found = max(
+        score(second, first, MATCH_RADIUS_BITS),
+        best_score(scan, first, MATCH_RADIUS_BITS),
+        key=lambda each: max(each.share_of_query, each.share_of_listing),
+    )
     record |= {
-        "match": shares.is_match or (a_picture and shares.matched_of_query > 0),
-        "matched_of_a": shares.matched_of_query,
-        "frames_of_a": shares.frames_of_query,
-        "matched_of_b": shares.matched_of_listing,
-        "frames_of_b": shares.frames_of_listing,
+        "match": found.is_match,
+        "matched_of_a": found.matched_of_listing,
+        "frames_of_a": found.frames_of_listing,
+        "matched_of_b": found.matched_of_query,
+        "frames_of_b": found.frames_of_query,
     }
-    if a_picture:
-        found = "is a frame of" if record["match"] else "is not found in"
-        return record, f"The picture {found} the video; the nearest is {nearest} of 256 bits away."
     verdict = "the same, or one is part of the other" if record["match"] else "different"
     return record, (
-        f"{shares.matched_of_query} of {shares.frames_of_query} frames of the first and "
-        f"{shares.matched_of_listing} of {shares.frames_of_listing} of the second "
+        f"{found.matched_of_listing} of {found.frames_of_listing} frames of A and "
+        f"{found.matched_of_query} of {found.frames_of_query} frames of B "
         f"have their like in the other: the videos are {verdict}."
     )
 
 
-def _likeness(bits: int) -> str:
-    if bits == 0:
-        return "the pictures look the same"
-    if bits <= MATCH_RADIUS_BITS:
-        return f"the same picture, changed (a match is {MATCH_RADIUS_BITS} or fewer)"
-    return f"different pictures, or one much changed (a match is {MATCH_RADIUS_BITS} or fewer)"
+def _of_pictures(listed: list[Fingerprint], scan: MediaScan) -> tuple[dict[str, Any], str]:
+    upright = distance_bits(listed[0].value, scan.fingerprint.value)
+    wholes = [each for each in scan.probes if each.part is Part.WHOLE]
+    whole, nearest = _nearest(wholes, listed[:1]), _nearest(scan.probes, listed)
+    record = {
+        "identical": False,
+        "distance_bits": nearest,
+        "whole_distance_bits": upright,
+        "match": nearest <= MATCH_RADIUS_BITS,
+    }
+    if upright == 0:
+        return record, "The pictures look the same: no bit differs."
+    if not record["match"]:
+        return (
+            record,
+            f"{_bits(upright)} differ: different pictures, or one much changed ({_RULE}).",
+        )
+    if upright <= MATCH_RADIUS_BITS:
+        return record, f"{_bits(upright)} differ: the same picture, changed ({_RULE})."
+    if whole <= MATCH_RADIUS_BITS:
+        return record, (
+            f"{_bits(whole)} differ: the same picture turned, mirrored or bordered ({_RULE})."
+        )
+    return record, (
+        f"A part of one is a part of the other: {_bits(nearest)} differ, {upright} of the whole "
+        f"({_RULE}). Cropped, covered, or inside another picture."
+    )
+
+
+_PDQ_BITS = 8 * VALUE_BYTES[Kind.PDQ]
+_RULE = f"a match is {MATCH_RADIUS_BITS} or fewer"
+
+
+def _bits(count: int) -> str:
+    return f"{count} of {_PDQ_BITS} bits"
+
+
+def _nearest(probes: list[Fingerprint], listed: list[Fingerprint]) -> int:
+    """Bits between the nearest two of those that show enough to be compared, else all of them."""
+    worth = [
+        [each for each in some if (each.quality or 0) >= MIN_PDQ_QUALITY]
+        for some in (probes, listed)
+    ]
+    if not all(worth):
+        return _PDQ_BITS
+    least: int = distances(*worth).min().item()
+    return least
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """With the file's name in the error: one of two may be at fault."""
+    try:
+        yield
+    except UnreadableMediaError as error:
+        raise UnreadableMediaError(f"{path}: {error}") from error
 
 
 def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
-            yield from (each for each in sorted(path.rglob("*")) if each.is_file())
-        else:
+        if not path.is_dir():
             yield path
+            continue
+        inside = [each for each in sorted(path.rglob("*")) if each.is_file()]
+        if not inside:
+            click.echo(f"unspread: {path}: no files in it", err=True)
+        yield from inside
 
 
 def _with_progress(path: Path) -> MediaFingerprint:

@@ -66,6 +66,16 @@ class MediaScan:
         return np.frombuffer(self.probe_bytes, "<u8").reshape(-1, 4)
 
     @property
+    def probes(self) -> list[Fingerprint]:
+        """All of them as fingerprints."""
+        return [
+            Fingerprint(Kind.PDQ, self.probe_bytes[32 * at : 32 * at + 32], part, quality)
+            for at, (part, quality) in enumerate(
+                zip(self.part_of_probe, self.qualities, strict=True)
+            )
+        ]
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """The first probe: the whole picture, or the first frame, as it stands."""
         part = Part.WHOLE if self.media is Media.IMAGE else Part.FRAME

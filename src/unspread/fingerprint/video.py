@@ -29,6 +29,7 @@ from unspread.fingerprint import pdq
 from unspread.fingerprint.digest import Progress
 from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import UPRIGHT, Matrix, Orientation, Pixels
+from unspread.fingerprint.result import MediaScan
 from unspread.fingerprint.trim import Rectangle
 from unspread.model import MATCH_SHARE, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 
@@ -512,14 +513,23 @@ class Score:
 
 
 def distances(queries: list[Fingerprint], listing: list[Fingerprint]) -> NDArray[np.uint16]:
-    """(len(queries), len(listing)) bits between frames worth comparing."""
+    """(len(queries), len(listing)) bits between fingerprints worth comparing."""
     rows = [
         np.frombuffer(b"".join(each.value for each in some), np.uint64).reshape(-1, 4)
         for some in (queries, listing)
     ]
-    differing = np.bitwise_count(rows[0][:, None] ^ rows[1][None])
-    total: NDArray[np.uint16] = differing.sum(axis=2, dtype=np.uint16)
+    total = np.empty((len(queries), len(listing)), np.uint16)
+    for at, row in enumerate(rows[0]):
+        np.sum(np.bitwise_count(rows[1] ^ row), axis=1, dtype=np.uint16, out=total[at])
     return total
+
+
+def best_score(scan: MediaScan, listing: list[Fingerprint], radius_bits: int) -> Score:
+    """Of a scanned video, by the one of its eight turns that matches best."""
+    turns = len(pdq.ORIENTATIONS)
+    probes = scan.probes
+    scores = [score(probes[turn::turns], listing, radius_bits) for turn in range(turns)]
+    return max(scores, key=lambda each: max(each.share_of_query, each.share_of_listing))
 
 
 def score(queries: list[Fingerprint], listing: list[Fingerprint], radius_bits: int) -> Score:
