@@ -427,9 +427,15 @@ def test_an_order_survives_the_death_of_the_kit_and_a_receiver_that_is_away(tmp_
         until(lambda: b"action_failed" in (tmp_path / "kit.log").read_bytes())
         kit.kill()
 
+    killed = threading.Event()
+
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self):
             forum.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            if len(forum.told) == 1:
+                # It was done, and the kit dies before it hears of that.
+                killed.wait(60)
+                return
             self.send_response(204)
             self.end_headers()
 
@@ -439,8 +445,16 @@ def test_an_order_survives_the_death_of_the_kit_and_a_receiver_that_is_away(tmp_
     with ThreadingHTTPServer(("127.0.0.1", hook_port), Hook) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        with running_kit(forum, port):
+        with running_kit(forum, port) as kit:
             until(lambda: forum.was_told("remove", "post-1"))
+            kit.kill()
+        killed.set()
+        with running_kit(forum, port):
+            until(lambda: len(forum.told) == 2)
+            shown = ["platform", "actions", "dead", "--data", str(tmp_path)]
+            assert unspread(*shown).stdout == ""
         server.shutdown()
         thread.join()
+    # Twice, because at least once is all that can be promised; once by its id.
     assert len({each["id"] for each in forum.told}) == 1
+    assert {each["action"] for each in forum.told} == {"remove"}

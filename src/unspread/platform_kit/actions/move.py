@@ -13,6 +13,25 @@ from unspread.errors import InputError
 from unspread.platform_kit.actions.delivery import TryAgainError, UndeliverableError
 from unspread.platform_kit.store import Action, ActionKind
 
+_OF_THE_CONNECTION: Final = frozenset(
+    {
+        "allow_http",
+        "allow_invalid_certificates",
+        "connect_timeout",
+        "http1_only",
+        "http2_only",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "proxy_ca_certificate",
+        "proxy_excludes",
+        "proxy_url",
+        "timeout",
+        "user_agent",
+    }
+)
+"""Options that obstore takes apart from a bucket's own, and panics over if it does not get
+them so (object_store's `ClientConfigKey`)."""
+
 _NO_SUCH: Final = (NotFoundError, FileNotFoundError)
 
 
@@ -67,7 +86,9 @@ def open_store(place: str, options: Mapping[str, Any]) -> ObjectStore:
     """
     if "://" not in place:
         return LocalStore(Path(place), mkdir=True)
+    connection = {name: value for name, value in options.items() if name in _OF_THE_CONNECTION}
+    bucket = {name: value for name, value in options.items() if name not in _OF_THE_CONNECTION}
     try:
-        return from_url(place, **options)
+        return from_url(place, client_options=connection or None, **bucket)  # type: ignore[arg-type]
     except (BaseError, ValueError) as error:
         raise InputError(f"not an object store that can be opened: {error}") from None

@@ -1,6 +1,7 @@
 """Each destination does its one thing against the real thing, and says when it could not."""
 
 import asyncio
+import dataclasses
 import json
 import sys
 import threading
@@ -20,7 +21,7 @@ from unspread.platform_kit.actions.delivery import Deliver, TryAgainError, Undel
 from unspread.platform_kit.actions.destinations import make_secret, read_keys, routes
 from unspread.platform_kit.actions.move import MoveDelivery, open_store
 from unspread.platform_kit.actions.queue import QueueDelivery
-from unspread.platform_kit.actions.settings import Command, Webhook
+from unspread.platform_kit.actions.settings import Command, Move, Webhook
 from unspread.platform_kit.actions.signature import SharedSecret, WebhookCheck, verify
 from unspread.platform_kit.actions.webhook import WebhookDelivery, retry_after_seconds
 from unspread.platform_kit.store import ActionKind
@@ -298,24 +299,88 @@ def test_an_http_date_far_ahead_does_not_park_an_action_for_ever() -> None:
     assert isinstance(far, datetime)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["actions", "actions.fifo"])
-def test_a_queue_gets_each_action_as_a_message(outbox: Outbox, name: str) -> None:
-    moto = pytest.importorskip("moto.server")
-    boto3 = pytest.importorskip("boto3")
-    action = outbox.find("post/1")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+@pytest.fixture
+def aws() -> Iterator[dict[str, str]]:
+    """Amazon's protocols, spoken by moto on this machine: what boto3's clients are made with."""
+    pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    try:
-        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
-        client = boto3.client("sqs", endpoint_url=f"http://{host}:{port}", **keys)
-        options = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
-        queue = client.create_queue(QueueName=name, Attributes=options)["QueueUrl"]
-        deliver(QueueDelivery(client, queue), outbox)
-        (message,) = client.receive_message(QueueUrl=queue)["Messages"]
-        assert json.loads(message["Body"])["id"] == action.action_id
-        with pytest.raises(TryAgainError, match="the queue failed"):
-            deliver(QueueDelivery(client, queue + "missing"), outbox)
-    finally:
-        server.stop()
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
+    yield {"endpoint_url": f"http://{host}:{port}", **keys}
+    server.stop()
+
+
+@pytest.mark.long
+def test_a_move_between_buckets_takes_content_away_and_back(
+    outbox: Outbox, aws: dict[str, str]
+) -> None:
+    import boto3
+
+    s3 = boto3.client("s3", **aws)
+    for bucket in ("uploads", "uploads-quarantine"):
+        s3.create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+    s3.put_object(Bucket="uploads", Key="media/a/red flower.jpg", Body=b"picture")
+    options = {
+        "endpoint": aws["endpoint_url"],
+        "region": "eu-west-1",
+        "access_key_id": "x",
+        "secret_access_key": "x",
+        "allow_http": "true",
+    }
+
+    def of_bucket(bucket: str) -> dict[str, bytes]:
+        found = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+        names = [each["Key"] for each in found]
+        return {name: s3.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
+
+    (route,) = routes(
+        (
+            Move(
+                store="s3://uploads",
+                quarantine="s3://uploads-quarantine",
+                key="media/{reference}",
+                options=options,
+            ),
+        ),
+        Path(),
+        httpx.AsyncClient(),
+    )
+    held = outbox.find("a/red flower.jpg", hold=True)
+    for _ in range(2):
+        deliver(route.deliver, outbox)
+    assert of_bucket("uploads") == {}
+    assert of_bucket("uploads-quarantine") == {"media/a/red flower.jpg": b"picture"}
+    released = dataclasses.replace(held, action=ActionKind.RELEASE)
+    for _ in range(2):
+        asyncio.run(route.deliver(released, outbox.now))
+    assert of_bucket("uploads") == {"media/a/red flower.jpg": b"picture"}
+    assert of_bucket("uploads-quarantine") == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["actions", "actions.fifo"])
+def test_a_queue_gets_each_action_as_a_message(
+    outbox: Outbox, aws: dict[str, str], name: str
+) -> None:
+    import boto3
+
+    action = outbox.find("post/1")
+    client = boto3.client("sqs", **aws)
+    options = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+    queue = client.create_queue(QueueName=name, Attributes=options)["QueueUrl"]
+    deliver(QueueDelivery(client, queue), outbox)
+    (message,) = client.receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(message["Body"])["id"] == action.action_id
+    with pytest.raises(TryAgainError, match="the queue failed"):
+        deliver(QueueDelivery(client, queue + "missing"), outbox)
+
+
+@pytest.mark.parametrize("options", [{"no_such": "x"}, {"allow_http": "perhaps"}])
+def test_a_bucket_that_cannot_be_opened_is_an_error_with_a_sentence(
+    options: dict[str, str],
+) -> None:
+    with pytest.raises(InputError, match="not an object store that can be opened"):
+        open_store("s3://uploads", options)
