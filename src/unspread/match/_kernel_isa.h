@@ -11,14 +11,6 @@
 #if LEVEL == 3
 #define LANES 32
 typedef __m512i ISA(Vector);
-typedef __mmask32 ISA(Lanes);
-TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) {
-    return first < LANES ? ~0u << first : 0;
-}
-TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
-    return _mm512_mask_blend_epi16(upper, a, b);
-}
-TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) { return _mm512_set1_epi32((int)two); }
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return _mm512_set1_epi16((short)value); }
 TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
     (void)readable;
@@ -31,15 +23,6 @@ TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, i
 #elif LEVEL == 2
 #define LANES 16
 typedef __m256i ISA(Vector);
-typedef __m256i ISA(Lanes);
-TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) {
-    const __m256i lanes = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return _mm256_cmpgt_epi16(lanes, _mm256_set1_epi16((short)(first < LANES ? first : LANES) - 1));
-}
-TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
-    return _mm256_blendv_epi8(a, b, upper);
-}
-TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) { return _mm256_set1_epi32((int)two); }
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return _mm256_set1_epi16((short)value); }
 #define ISA_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
 TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, int allowed) {
@@ -54,18 +37,6 @@ TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, i
 #elif LEVEL == 1
 #define LANES 8
 typedef uint16_t ISA(Vector) __attribute__((vector_size(16)));
-typedef uint16_t ISA(Lanes) __attribute__((vector_size(16)));
-TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) {
-    const ISA(Vector) lanes = {0, 1, 2, 3, 4, 5, 6, 7};
-    return (ISA(Lanes))(lanes >= (uint16_t)(first < LANES ? first : LANES));
-}
-TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
-    return (a & ~upper) | (b & upper);
-}
-TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) {
-    ISA(Vector) none = {0};
-    return none + (uint16_t)two;
-}
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) {
     ISA(Vector) none = {0};
     return none + value;
@@ -90,12 +61,6 @@ TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, i
 #else
 #define LANES 1
 typedef uint16_t ISA(Vector);
-typedef int ISA(Lanes);
-TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) { return first == 0; }
-TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
-    return upper ? b : a;
-}
-TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) { return (ISA(Vector))two; }
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return value; }
 TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
     (void)count, (void)readable;
@@ -271,12 +236,11 @@ TARGET static enum Status ISA(scan_part)(const Part *part, const uint64_t *front
 }
 
 /* Of survivors (slot in the tables, number of the query), those within the radius. A row is
-   reported from the first table whose filter, of two or three prefixes, it passes: no set is needed to
-   tell it once. */
+   reported from the first table that finds it: no set is needed to tell it once. */
 TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, unsigned radius,
-                                      unsigned table, int thirds, const uint32_t *slots,
-                                      const uint32_t *numbers, size_t count, Hits *hits) {
-    const unsigned one = radius / 16, two = radius / 8, three = thirds ? 3 * radius / 16 : 256;
+                                      unsigned table, const uint32_t *slots, const uint32_t *numbers,
+                                      size_t count, Hits *hits) {
+    const unsigned one = radius / 16, two = radius / 8;
     uint32_t positions[BLOCK];
     for (size_t each = 0; each < count; each++) {
         positions[each] = position_at(part, slots[each]);
@@ -298,9 +262,8 @@ TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, un
             numbers ? table : (unsigned)(slots[each] / (part->kept ? part->kept : 1)), first = 0;
         for (;; first++) {
             unsigned own = POPCOUNT(chunk(&differing, first));
-            unsigned next = own + POPCOUNT(chunk(&differing, first + 1));
-            unsigned third = next + POPCOUNT(chunk(&differing, first + 2));
-            if (own <= one && next <= two && third <= three) break;
+            unsigned next = POPCOUNT(chunk(&differing, first + 1));
+            if (own <= one && own + next <= two) break;
         }
         if (first == owner &&
             !push(hits, part->ids[at], numbers ? numbers[each] : 0, distance))
@@ -393,7 +356,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
             const uint32_t count = left.count < 32 ? left.count : 32;
             uint32_t mask = ISA(near_few)(part, left.start, count, want, allowed - (flip != 0));
             if (UNLIKELY(survivors > BLOCK - 32)) {
-                enum Status status = ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
+                enum Status status = ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
                 if (status) return status;
                 survivors = 0;
             }
@@ -404,7 +367,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
             left.start += count, left.count -= count;
         }
     }
-    return ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
+    return ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
 }
 
 TARGET static enum Status ISA(scan_clumps)(const Part *part, const Query *query, uint32_t number,
@@ -442,7 +405,7 @@ TARGET static enum Status ISA(search)(const Part *part, const Query *query, uint
 TARGET static enum Status ISA(flush)(Survivors *survivors) {
     enum Status status =
         ISA(verify)(survivors->part, survivors->queries, survivors->radius, survivors->table,
-                    survivors->thirds, survivors->slots, survivors->numbers, survivors->count, survivors->hits);
+                    survivors->slots, survivors->numbers, survivors->count, survivors->hits);
     survivors->verified += survivors->count;
     survivors->count = 0;
     return status;
@@ -492,29 +455,31 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
     return ISA(flush)(survivors);
 }
 
-/* Which lanes of `given` are near their bucket's signature: the inner one of `high` for the lanes in
-   `upper`, else that of `low`. Two of each, the first's mask below the second's. */
-TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint32_t *low,
-                                             const uint32_t *high, ISA(Lanes) upper, uint32_t real,
-                                             int allowed) {
-    const ISA(Vector) a = ISA(either)(upper, ISA(fill_twice)(low[0]), ISA(fill_twice)(high[0]));
-    const ISA(Vector) b = ISA(either)(upper, ISA(fill_twice)(low[1]), ISA(fill_twice)(high[1]));
+/* Two inner signatures beside the outer ones, the first's mask below the second's. */
+TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint16_t *inner, int allowed,
+                                             uint32_t real) {
 #if LEVEL == 3
     const __m512i bound = _mm512_set1_epi16((short)allowed);
-    return _mm512_kunpackd(
-        _mm512_mask_cmple_epu16_mask(real, _mm512_popcnt_epi16(_mm512_xor_si512(given, b)), bound),
-        _mm512_mask_cmple_epu16_mask(real, _mm512_popcnt_epi16(_mm512_xor_si512(given, a)), bound));
+    __m512i a = _mm512_popcnt_epi16(_mm512_xor_si512(given, ISA(fill)(inner[0])));
+    __m512i b = _mm512_popcnt_epi16(_mm512_xor_si512(given, ISA(fill)(inner[1])));
+    return _mm512_kunpackd(_mm512_mask_cmple_epu16_mask(real, b, bound),
+                           _mm512_mask_cmple_epu16_mask(real, a, bound));
 #else
-    return (ISA(near16)(given, a, allowed) & real) |
-           (uint64_t)(ISA(near16)(given, b, allowed) & real) << 32;
+    return (ISA(near16)(given, ISA(fill)(inner[0]), allowed) & real) |
+           (uint64_t)(ISA(near16)(given, ISA(fill)(inner[1]), allowed) & real) << 32;
 #endif
 }
 
-/* Takes the pairs out of meetings, and keeps those whose third chunks are near, too. */
-TARGET static enum Status ISA(settle)(const QueryTable *sorted, const Side *outer, const Side *inner,
-                                      int rows_are_outer, size_t met, Survivors *survivors) {
+/* Takes the pairs out of meetings. */
+TARGET static enum Status ISA(settle)(const QueryTable *sorted, int rows_in_vectors, size_t met,
+                                      Survivors *survivors) {
     const uint32_t base = (uint32_t)(survivors->table * survivors->part->kept);
-    const unsigned three = 3 * survivors->radius / 16;
+    const uint8_t *positions = survivors->part->positions;
+    for (size_t number = 0; number < met; number++) {
+        const Meeting *meeting = &survivors->meetings[number];
+        PREFETCH(sorted->numbers + (rows_in_vectors ? meeting->inner : meeting->outer));
+        PREFETCH(positions + 3 * ((size_t)base + (rows_in_vectors ? meeting->outer : meeting->inner)));
+    }
     for (size_t number = 0; number < met; number++) {
         const Meeting *meeting = &survivors->meetings[number];
         if (UNLIKELY(survivors->count > BLOCK - STRIDE * 32)) {
@@ -525,74 +490,60 @@ TARGET static enum Status ISA(settle)(const QueryTable *sorted, const Side *oute
         uint64_t low = meeting->pairs[0], high = meeting->pairs[1];
         do {
             const uint64_t pairs = low ? low : high, left = pairs & (pairs - 1);
-            const uint32_t bit = lowest(pairs), lane = bit & 31, upper = lane >= meeting->split;
-            const uint32_t *bucket = inner->from + (meeting->key ^ upper);
-            const uint32_t here = meeting->outer + lane;
-            const uint32_t there = bucket[0] + meeting->step + (low ? 0 : 2) + (bit >> 5);
+            const uint32_t bit = lowest(pairs), outer = meeting->outer + (bit & 31);
+            const uint32_t inner = meeting->inner + (low ? 0 : 2) + (bit >> 5);
             high = low ? high : left, low = low ? left : 0;
-            const unsigned second = (unsigned)(outer->signatures[here] ^ inner->signatures[there]);
-            const unsigned third = (unsigned)(outer->thirds[here] ^ inner->thirds[there]);
-            const unsigned sum = POPCOUNT(second | third << 16) + meeting->flipped;
-            if (LIKELY(sum > three || there >= bucket[1])) continue;
-            survivors->slots[survivors->count] = base + (rows_are_outer ? here : there);
-            survivors->numbers[survivors->count++] = sorted->numbers[rows_are_outer ? there : here];
+            survivors->slots[survivors->count] = base + (rows_in_vectors ? outer : inner);
+            survivors->numbers[survivors->count] = sorted->numbers[rows_in_vectors ? inner : outer];
+            survivors->count += inner < meeting->end;
         } while (low | high);
     }
     return DONE;
 }
 
-/* As many queries as there are keys: meets every signature of one side with those of the other in
-   the buckets around it. The side with the fuller buckets is the outer one, in vectors, two buckets
-   that lie side by side at once; so do their neighbours on the inner side. */
-TARGET static enum Status ISA(join_by_key)(const QueryTable *sorted, size_t count,
-                                           Survivors *survivors) {
+/* As many queries as there are values: meets every signature of one side with those of the other
+   in the 17 buckets around it. The side with the fuller buckets is the one in vectors. */
+TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t count,
+                                             Survivors *survivors) {
     const Part *part = survivors->part;
     const unsigned flips = survivors->radius / 16 ? part->key_bits + 1 : 1;
-    const int allowed = (int)(survivors->radius / 8), rows_are_outer = part->kept >= count;
+    const int allowed = (int)(survivors->radius / 8), rows_in_vectors = part->kept >= count;
     const size_t base = survivors->table * part->kept;
-    const Side queries = {sorted->offsets, sorted->signatures, sorted->thirds, count, count + PADDING};
-    const Side rows = {part->offsets + survivors->table * (part->keys + 1), part->signatures + base,
-                       sorted->row_thirds, part->kept, CHUNKS * part->kept - base};
-    const Side *outer = rows_are_outer ? &rows : &queries, *inner = rows_are_outer ? &queries : &rows;
+    const uint32_t *rows_from = part->offsets + survivors->table * (part->keys + 1);
+    const uint32_t *outer_from = rows_in_vectors ? rows_from : sorted->offsets;
+    const uint32_t *inner_from = rows_in_vectors ? sorted->offsets : rows_from;
+    const uint16_t *outer = rows_in_vectors ? part->signatures + base : sorted->signatures;
+    const uint16_t *inner = rows_in_vectors ? sorted->signatures : sorted->rows;
+    const size_t outer_count = rows_in_vectors ? part->kept : count;
+    const size_t inner_count = rows_in_vectors ? count : part->kept;
+    const size_t readable = rows_in_vectors ? CHUNKS * part->kept - base : count + PADDING;
     size_t met = 0;
-    for (size_t each = 0; each < inner->count; each++)
-        sorted->twice[each] = inner->signatures[each] * 0x10001u;
+    if (!rows_in_vectors) memcpy(sorted->rows, part->signatures + base, part->kept * 2);
 
-    for (uint32_t key = 0; key < part->keys; key += 2) {
-        const uint32_t start = outer->from[key], middle = outer->from[key + 1];
-        const uint32_t end = outer->from[key + 2];
-        if (UNLIKELY(start > middle || middle > end || end > outer->count)) return DAMAGED;
+    for (uint32_t value = 0; value < part->keys; value++) {
+        const uint32_t start = outer_from[value], end = outer_from[value + 1];
+        if (UNLIKELY(start > end || end > outer_count)) return DAMAGED;
         for (uint32_t at = start; at < end; at += LANES) {
-            const uint32_t width = end - at, split = middle <= at ? 0 : middle - at < LANES ? middle - at : LANES;
+            const uint32_t width = end - at;
             const uint32_t real = width < 32 ? (1u << width) - 1 : ~0u;
-            const ISA(Lanes) upper = ISA(lanes_from)(split);
-            const ISA(Vector) given = ISA(load)(outer->signatures + at, width, outer->readable - at);
+            const ISA(Vector) given = ISA(load)(outer + at, width, readable - at);
             for (unsigned flip = 0; flip < flips; flip++) {
-                const uint32_t low = key ^ (1u << flip >> 1), high = low ^ 1;
-                const uint32_t low_from = inner->from[low], low_to = inner->from[low + 1];
-                const uint32_t high_from = inner->from[high], high_to = inner->from[high + 1];
-                if (UNLIKELY(low_from > low_to || low_to > inner->count || high_from > high_to ||
-                             high_to > inner->count))
-                    return DAMAGED;
-                const uint32_t lows = low_to - low_from, highs = high_to - high_from;
-                const uint32_t longer = lows > highs ? lows : highs;
-                const int bound = allowed - (flip != 0);
+                const uint32_t near = value ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
+                const uint32_t from = inner_from[near], to = inner_from[near + 1];
+                if (UNLIKELY(from > to || to > inner_count)) return DAMAGED;
                 /* Four at a time, noted without a branch: to guess one wrong costs more than to
                    compare a few signatures too many. */
-                for (uint32_t step = 0; step < longer; step += STRIDE) {
-                    const uint32_t *a = sorted->twice + low_from + step;
-                    const uint32_t *b = sorted->twice + high_from + step;
-                    Meeting *meeting = &survivors->meetings[met];
+                for (uint32_t each = from; each < to; each += STRIDE) {
+                    const int bound = flip ? allowed - 1 : allowed;
                     uint64_t pairs[2];
                     for (int two = 0; two < 2; two++)
-                        pairs[two] =
-                            ISA(near_pair)(given, a + 2 * two, b + 2 * two, upper, real, bound);
-                    meeting->outer = at, meeting->split = (uint16_t)split;
-                    meeting->flipped = flip != 0, meeting->key = low, meeting->step = step;
+                        pairs[two] = ISA(near_pair)(given, inner + each + 2 * two, bound, real);
+                    Meeting *meeting = &survivors->meetings[met];
+                    meeting->outer = at, meeting->inner = each, meeting->end = to;
                     meeting->pairs[0] = pairs[0], meeting->pairs[1] = pairs[1];
                     met += (pairs[0] | pairs[1]) != 0;
                     if (UNLIKELY(met == MEETINGS)) {
-                        enum Status status = ISA(settle)(sorted, outer, inner, rows_are_outer, met, survivors);
+                        enum Status status = ISA(settle)(sorted, rows_in_vectors, met, survivors);
                         if (status) return status;
                         met = 0;
                     }
@@ -601,46 +552,40 @@ TARGET static enum Status ISA(join_by_key)(const QueryTable *sorted, size_t coun
         }
         if (UNLIKELY(survivors->verified > survivors->allowed)) break;
     }
-    enum Status status = ISA(settle)(sorted, outer, inner, rows_are_outer, met, survivors);
+    enum Status status = ISA(settle)(sorted, rows_in_vectors, met, survivors);
     return status ? status : ISA(flush)(survivors);
 }
 
 TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size_t count,
                                     unsigned radius, Hits *hits, int *given_up) {
     const size_t before = hits->count;
-    const int by_key = part->keys > 1 && count >= part->keys + part->kept / 8;
+    const int by_value = count >= part->keys + part->kept / 8;
     enum Status status = OUT_OF_MEMORY;
     /* Overfull buckets: one by one, each query finds for itself what is cheapest. */
-    Survivors survivors = {.part = part, .queries = queries, .radius = radius, .thirds = by_key,
-                           .hits = hits,
+    Survivors survivors = {.part = part, .queries = queries, .radius = radius, .hits = hits,
                            .allowed = count * 2048 + (1u << 20)};
     QueryTable sorted = {0};
-    uint16_t *columns = allocate(CHUNKS * count * sizeof *columns);
-    if (columns && new_query_table(&sorted, count, part, by_key)) status = DONE;
-    for (size_t each = 0; each < count && !status; each++)
-        for (unsigned number = 0; number < CHUNKS; number++)
-            columns[number * count + each] = chunk(queries + each, number);
+    uint64_t *records = allocate(count * sizeof *records);
+    uint64_t *other = allocate(count * sizeof *other);
+    if (records && other && new_query_table(&sorted, count, part->kept, part->keys)) status = DONE;
     for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
-        const uint16_t *third = columns + (table + 2) % CHUNKS * count;
-        sort_by_key(columns + table * count, columns + (table + 1) % CHUNKS * count, NULL, count,
-                    part->keys, sorted.records, sorted.other, sorted.offsets);
+        for (size_t each = 0; each < count; each++)
+            records[each] = (uint64_t)(chunk(queries + each, table) & (part->keys - 1)) << 48 |
+                            (uint64_t)chunk(queries + each, table + 1) << 32 | each;
+        sort_by_key(records, other, count);
+        if (by_value) count_keys(records, count, part->keys, sorted.offsets);
         for (size_t each = 0; each < count; each++) {
-            sorted.values[each] = (uint16_t)(sorted.records[each] >> 48);
-            sorted.signatures[each] = (uint16_t)(sorted.records[each] >> 32);
-            sorted.numbers[each] = (uint32_t)sorted.records[each];
+            sorted.values[each] = (uint16_t)(records[each] >> 48);
+            sorted.signatures[each] = (uint16_t)(records[each] >> 32);
+            sorted.numbers[each] = (uint32_t)records[each];
         }
         survivors.table = table;
-        if (by_key) {
-            for (size_t each = 0; each < count; each++) sorted.thirds[each] = third[sorted.numbers[each]];
-            status = row_thirds(part, table, sorted.column, sorted.row_thirds);
-            if (!status) status = ISA(join_by_key)(&sorted, count, &survivors);
-        } else {
-            status = ISA(join_by_query)(&sorted, count, &survivors);
-        }
+        status = by_value ? ISA(join_by_value)(&sorted, count, &survivors)
+                          : ISA(join_by_query)(&sorted, count, &survivors);
         *given_up = survivors.verified > survivors.allowed;
     }
     if (*given_up) hits->count = before;
-    free_query_table(&sorted), free(columns);
+    free_query_table(&sorted), free(records), free(other);
     return status;
 }
 

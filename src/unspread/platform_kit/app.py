@@ -89,11 +89,12 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
 
 def open_catalogue(settings: Settings, store: Store) -> Catalogue:
     """The catalogue that the settings name."""
+    columns = settings.data / "catalogue"
     if not settings.catalogue:
-        return SqliteCatalogue(store)
+        return SqliteCatalogue(store, columns)
     from unspread.platform_kit.catalogue_postgres import PostgresCatalogue
 
-    return PostgresCatalogue(settings.catalogue)
+    return PostgresCatalogue(settings.catalogue, columns)
 
 
 async def load_bank(kit: Kit) -> None:
@@ -253,7 +254,7 @@ async def follow_once(settings: Settings) -> list[tuple[str, int, str]]:
         ]
     finally:
         pool.close()
-        kit.store.close()
+        kit.close()
         if lock is not None:
             lock.close()
 
@@ -284,7 +285,7 @@ def create_app(settings: Settings) -> Starlette:
             stop.set()
             await asyncio.wait([running])
             pool.close()
-            kit.store.close()
+            kit.close()
             if lock is not None:
                 lock.close()
 

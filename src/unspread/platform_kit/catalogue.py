@@ -2,40 +2,39 @@
 
 What a scan asks the bank is kept (all turns of a picture, the frames of a video; not windows), so
 a listing that comes after the upload finds what it would have refused before it.
-The rows stand in the database; the pdq words also in memory, 40 bytes for each, read from end to
-end by every search.
+The rows stand in the database; the pdq words also in columns, which a search reads from end to end.
 """
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from pathlib import Path
+from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unspread.errors import InputError
-from unspread.match import Catalogue as Hosted
-from unspread.match import found_in
-from unspread.model import Fingerprint, Kind, Media, Part
+from unspread.model import VALUE_BYTES, Fingerprint, Kind, Media, Part
 from unspread.platform_kit.bank import Probe
+from unspread.platform_kit.catalogue_columns import Columns
 from unspread.platform_kit.store import Finding, Store, time_text
 
 MAX_REFERENCE_CHARACTERS: Final = 512
-_FIRST_ROWS: Final = 4096
 
 _SCHEMA: Final = (
-    """CREATE TABLE catalogue (
+    # Of before the first release: scan what is hosted once more.
+    "DROP TABLE IF EXISTS catalogue_rows",
+    "DROP TABLE IF EXISTS catalogue",
+    "DROP TABLE IF EXISTS ledger",
+    """CREATE TABLE hosted (
         entry INTEGER PRIMARY KEY AUTOINCREMENT, reference TEXT NOT NULL UNIQUE,
-        media TEXT NOT NULL, seen_at TEXT NOT NULL)""",
-    """CREATE TABLE catalogue_rows (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        entry INTEGER NOT NULL REFERENCES catalogue (entry) ON DELETE CASCADE,
-        kind TEXT NOT NULL, value BLOB NOT NULL, frame INTEGER NOT NULL)""",
-    "CREATE INDEX catalogue_rows_by_entry ON catalogue_rows (entry)",
-    "CREATE INDEX catalogue_digests ON catalogue_rows (value) WHERE kind != 'pdq'",
+        media TEXT NOT NULL, seen_at TEXT NOT NULL, probes BLOB NOT NULL)""",
+    """CREATE TABLE hosted_digests (
+        value BLOB NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (value, entry)) WITHOUT ROWID""",
+    """CREATE TABLE hosted_gone (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, entry INTEGER NOT NULL)""",
 )
 
 
@@ -64,8 +63,11 @@ class Catalogue(Protocol):
     def forget(self, references: Iterable[str]) -> None:
         """Erase what is kept of these; unknown ones are no error."""
 
-    def search(self, fingerprints: Sequence[Fingerprint], radius_bits: int) -> list[Finding]:
-        """Content within the radius of any of the fingerprints, each once, nearest first."""
+    def search(self, wanted: Sequence["Wanted"]) -> list[list[Finding]]:
+        """Content within the radius of each listing, each once, nearest first.
+
+        As many listings at once as there are: one pass over all content answers them.
+        """
 
     def probes_of(self, reference: str) -> tuple[Probe, ...]:
         """What is kept of one piece of content; nothing if it is unknown."""
@@ -78,6 +80,9 @@ class Catalogue(Protocol):
 
     def __len__(self) -> int:
         """Pieces of content."""
+
+    def close(self) -> None:
+        """Let go of it; the next start is quick."""
 
 
 def checked_reference(text: str) -> str:
@@ -93,106 +98,102 @@ def checked_reference(text: str) -> str:
     return text
 
 
-class Columns:
-    """Growing columns of pdq words with the entry each belongs to."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._front = np.empty((_FIRST_ROWS, 2), np.uint64)
-        self._back = np.empty((_FIRST_ROWS, 2), np.uint64)
-        self._entries = np.empty(_FIRST_ROWS, np.int64)
-        self._rows = 0
-
-    def add(self, entry: int, values: Sequence[bytes]) -> None:
-        """Append the pdq values of one entry."""
-        if not values:
-            return
-        new = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4)
-        with self._lock:
-            start, end = self._rows, self._rows + len(new)
-            if end > len(self._entries):
-                rows = max(end, 2 * len(self._entries))
-                self._front = _grown(self._front, rows)
-                self._back = _grown(self._back, rows)
-                self._entries = _grown(self._entries, rows)
-            self._front[start:end], self._back[start:end] = new[:, :2], new[:, 2:]
-            self._entries[start:end] = entry
-            self._rows = end
-
-    def remove(self, entries: Iterable[int]) -> None:
-        """Erase the rows of entries."""
-        wanted = np.fromiter(entries, np.int64)
-        if not len(wanted):
-            return
-        with self._lock:
-            gone = np.flatnonzero(np.isin(self._entries[: self._rows], wanted))
-            for column in (self._front, self._back, self._entries):
-                column[gone] = 0
-
-    def search(self, queries: NDArray[np.uint64], radius_bits: int) -> dict[int, int]:
-        """Entry → distance of its nearest row to any of the (k, 4) queries, within the radius."""
-        with self._lock:
-            hosted = Hosted(self._front[: self._rows], self._back[: self._rows])
-            owners = self._entries[: self._rows]
-        best: dict[int, int] = {}
-        for stretch in found_in(hosted, queries, radius_bits):
-            for row, distance in zip(
-                stretch.rows.tolist(), stretch.distances_bits.tolist(), strict=True
-            ):
-                entry = int(owners[row])
-                if entry:
-                    best[entry] = min(distance, best.get(entry, distance))
-        return best
+Wanted = tuple[Sequence[Fingerprint], int]
+"""The fingerprints of one listing, and how far from any of them content is found."""
 
 
-_Column = TypeVar("_Column", NDArray[np.uint64], NDArray[np.int64])
+def found_for(
+    wanted: Sequence[Wanted],
+    columns: Columns,
+    entries_with: Callable[[list[bytes]], Iterable[tuple[bytes, int]]],
+    references_of: Callable[[list[int]], Mapping[int, str]],
+) -> list[list[Finding]]:
+    """What is within the radius of each listing, nearest first; all are looked for in one pass.
 
-
-def _grown(column: _Column, rows: int) -> _Column:
-    grown = np.empty((rows, *column.shape[1:]), column.dtype)
-    grown[: len(column)] = column
-    return grown
+    Args:
+        entries_with: digests to (digest, entry).
+        references_of: entries to their references; those that are gone are left out.
+    """
+    best: list[dict[int, tuple[int, Kind]]] = [{} for _ in wanted]
+    values: list[bytes] = []
+    owners: list[int] = []
+    by_digest: dict[bytes, list[tuple[int, Kind]]] = {}
+    for at, (fingerprints, _) in enumerate(wanted):
+        for each in fingerprints:
+            if each.kind is Kind.PDQ:
+                values.append(each.value)
+                owners.append(at)
+            else:
+                by_digest.setdefault(each.value, []).append((at, each.kind))
+    if values:
+        queries = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4)
+        for found in columns.search(queries, max(radius for _, radius in wanted)):
+            for entry, position, distance in zip(*(each.tolist() for each in found), strict=True):
+                at = owners[position]
+                if distance <= wanted[at][1]:
+                    here = (distance, Kind.PDQ)
+                    best[at][entry] = min(here, best[at].get(entry, here))
+    for value, entry in entries_with(list(by_digest)) if by_digest else ():
+        for at, kind in by_digest[value]:
+            best[at][entry] = (0, kind)
+    names = references_of(sorted({entry for each in best for entry in each}))
+    return [
+        [
+            Finding(names[entry], kind, distance)
+            for entry, (distance, kind) in sorted(each.items(), key=lambda one: (*one[1], one[0]))
+            if entry in names
+        ]
+        for each in best
+    ]
 
 
 class SqliteCatalogue:
     """The catalogue in the kit's own database: millions of pieces on one machine."""
 
-    def __init__(self, store: Store) -> None:
-        """Open it; reads all rows into memory."""
+    def __init__(self, store: Store, directory: Path) -> None:
+        """Open it; the columns lie in `directory`, and only what they lack is read."""
         self._store = store
-        store.migrate("catalogue", _SCHEMA)
-        self._columns = Columns()
-        self._in_memory = 0
+        store.migrate("hosted", _SCHEMA)
+        self._columns = Columns(directory, f"sqlite {store.counter('instance')}")
         self._loading = threading.Lock()
         self._load()
 
+    def close(self) -> None:
+        """Leave the columns whole for the next start."""
+        self._columns.close()
+
     def _load(self) -> None:
-        """Read rows into memory that this or another process has written since."""
+        """Take into the columns what this or another process has written and erased since."""
         with self._loading:
-            for entry in self.entries_after(self._in_memory):
-                self._columns.add(entry.entry, _pdqs(entry.probes))
-                self._in_memory = entry.entry
+            for entry in self.entries_after(self._columns.last_entry):
+                self._columns.add(entry.entry, pdqs(entry.probes))
+            gone = self._store.read(
+                lambda c: c.execute(
+                    "SELECT number, entry FROM hosted_gone WHERE number > ?",
+                    (self._columns.gone,),
+                ).fetchall()
+            )
+            if gone:
+                numbers, entries = zip(*gone, strict=True)
+                self._columns.remove(entries, max(numbers))
 
     def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
         """Keep the fingerprints of content, in the place of older ones; the entry's number."""
-        old: list[int] = []
         kept = kept_probes(probes)
 
         def work(connection: sqlite3.Connection) -> int:
-            old.extend(_entries_of(connection, [reference]))
-            connection.execute("DELETE FROM catalogue WHERE reference = ?", (reference,))
+            _erase(connection, [reference])
             entry = connection.execute(
-                "INSERT INTO catalogue (reference, media, seen_at) VALUES (?, ?, ?)",
-                (reference, media, time_text(at)),
+                "INSERT INTO hosted (reference, media, seen_at, probes) VALUES (?, ?, ?, ?)",
+                (reference, media, time_text(at), pack_probes(kept)),
             ).lastrowid
             connection.executemany(
-                "INSERT INTO catalogue_rows (entry, kind, value, frame) VALUES (?, ?, ?, ?)",
-                [(entry, each.kind, each.value, each.frame) for each in kept],
+                "INSERT OR IGNORE INTO hosted_digests (value, entry) VALUES (?, ?)",
+                [(each.value, entry) for each in kept if each.kind is not Kind.PDQ],
             )
             return int(entry or 0)
 
         entry = self._store.write(work)
-        self._columns.remove(old)
         self._load()
         return entry
 
@@ -200,85 +201,120 @@ class SqliteCatalogue:
         """Erase what is kept of these; unknown ones are no error."""
         names = list(references)
 
-        def work(connection: sqlite3.Connection) -> list[int]:
-            entries = _entries_of(connection, names)
-            connection.executemany(
-                "DELETE FROM catalogue WHERE entry = ?", [(each,) for each in entries]
-            )
+        def work(connection: sqlite3.Connection) -> None:
+            _erase(connection, names)
             self._store.erase_after_commit()
-            return entries
 
-        self._columns.remove(self._store.write(work))
-
-    def search(self, fingerprints: Sequence[Fingerprint], radius_bits: int) -> list[Finding]:
-        """Content within the radius of any of the fingerprints, each once, nearest first."""
+        self._store.write(work)
         self._load()
-        pdqs = [each.value for each in fingerprints if each.kind is Kind.PDQ]
-        best: dict[int, tuple[int, Kind]] = {}
-        if pdqs:
-            queries = np.frombuffer(b"".join(pdqs), "<u8").reshape(-1, 4)
-            found = self._columns.search(queries, radius_bits)
-            best = {entry: (distance, Kind.PDQ) for entry, distance in found.items()}
 
-        def work(connection: sqlite3.Connection) -> list[Finding]:
-            for each in fingerprints:
-                if each.kind is not Kind.PDQ:
-                    for row in connection.execute(
-                        "SELECT entry FROM catalogue_rows WHERE value = ? AND kind != 'pdq'",
-                        (each.value,),
-                    ):
-                        best[row["entry"]] = (0, each.kind)
-            names = {
-                entry: connection.execute(
-                    "SELECT reference FROM catalogue WHERE entry = ?", (entry,)
-                ).fetchone()
-                for entry in best
-            }
-            return [
-                Finding(names[entry]["reference"], kind, distance)
-                for entry, (distance, kind) in sorted(best.items(), key=lambda one: one[1])
-                if names[entry] is not None
-            ]
+    def search(self, wanted: Sequence[Wanted]) -> list[list[Finding]]:
+        """Content within the radius of each listing, each once, nearest first."""
+        self._load()
 
-        return self._store.read(work)
+        def entries_with(values: list[bytes]) -> Iterator[tuple[bytes, int]]:
+            for value in values:
+                for entry in self._entries_with(value):
+                    yield value, entry
+
+        def references_of(entries: list[int]) -> dict[int, str]:
+            def work(connection: sqlite3.Connection) -> dict[int, str]:
+                rows = (
+                    connection.execute(
+                        "SELECT entry, reference FROM hosted WHERE entry = ?", (entry,)
+                    ).fetchone()
+                    for entry in entries
+                )
+                return {row["entry"]: row["reference"] for row in rows if row is not None}
+
+            return self._store.read(work)
+
+        return found_for(wanted, self._columns, entries_with, references_of)
+
+    def _entries_with(self, digest: bytes) -> list[int]:
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT entry FROM hosted_digests WHERE value = ?", (digest,)
+            ).fetchall()
+        )
+        return [row["entry"] for row in rows]
 
     def probes_of(self, reference: str) -> tuple[Probe, ...]:
         """What is kept of one piece of content; nothing if it is unknown."""
-        entries = self._store.read(lambda c: _entries_of(c, [reference]))
-        return self._probes(entries[0]) if entries else ()
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT probes FROM hosted WHERE reference = ?", (reference,)
+            ).fetchone()
+        )
+        return () if row is None else unpack_probes(row["probes"])
 
     def last_entry(self) -> int:
         """The number of the newest entry, 0 if there was none."""
         return self._store.read(
-            lambda c: int(c.execute("SELECT coalesce(max(entry), 0) FROM catalogue").fetchone()[0])
+            lambda c: int(c.execute("SELECT coalesce(max(entry), 0) FROM hosted").fetchone()[0])
         )
 
     def entries_after(self, entry: int) -> Iterator[Entry]:
         """Entries newer than `entry`, oldest first."""
         page: Callable[[int], list[sqlite3.Row]] = lambda last: self._store.read(  # noqa: E731
             lambda c: c.execute(
-                "SELECT * FROM catalogue WHERE entry > ? ORDER BY entry LIMIT 1000", (last,)
+                "SELECT entry, reference, media, probes FROM hosted WHERE entry > ?"
+                " ORDER BY entry LIMIT 1000",
+                (last,),
             ).fetchall()
         )
         while rows := page(entry):
             for row in rows:
                 entry = row["entry"]
-                yield Entry(entry, row["reference"], Media(row["media"]), self._probes(entry))
-
-    def _probes(self, entry: int) -> tuple[Probe, ...]:
-        rows = self._store.read(
-            lambda c: c.execute(
-                "SELECT kind, value, frame FROM catalogue_rows WHERE entry = ? ORDER BY row",
-                (entry,),
-            ).fetchall()
-        )
-        return tuple(Probe(Kind(row["kind"]), row["value"], frame=row["frame"]) for row in rows)
+                media, probes = Media(row["media"]), unpack_probes(row["probes"])
+                yield Entry(entry, row["reference"], media, probes)
 
     def __len__(self) -> int:
         """Pieces of content."""
         return self._store.read(
-            lambda c: int(c.execute("SELECT count(*) FROM catalogue").fetchone()[0])
+            lambda c: int(c.execute("SELECT count(*) FROM hosted").fetchone()[0])
         )
+
+
+def _erase(connection: sqlite3.Connection, references: Iterable[str]) -> None:
+    for reference in references:
+        row = connection.execute(
+            "DELETE FROM hosted WHERE reference = ? RETURNING entry, probes", (reference,)
+        ).fetchone()
+        if row is None:
+            continue
+        connection.executemany(
+            "DELETE FROM hosted_digests WHERE value = ? AND entry = ?",
+            [
+                (each.value, row["entry"])
+                for each in unpack_probes(row["probes"])
+                if each.kind is not Kind.PDQ
+            ],
+        )
+        connection.execute("INSERT INTO hosted_gone (entry) VALUES (?)", (row["entry"],))
+
+
+_KINDS: Final = (Kind.PDQ, Kind.SHA256, Kind.MD5)
+
+
+def pack_probes(probes: Iterable[Probe]) -> bytes:
+    """Kind (a byte), frame (four, little-endian) and value of each, in order."""
+    return b"".join(
+        bytes((_KINDS.index(each.kind),)) + each.frame.to_bytes(4, "little") + each.value
+        for each in probes
+    )
+
+
+def unpack_probes(packed: bytes) -> tuple[Probe, ...]:
+    """What `pack_probes` was given."""
+    probes = []
+    at = 0
+    while at < len(packed):
+        kind, frame = _KINDS[packed[at]], int.from_bytes(packed[at + 1 : at + 5], "little")
+        end = at + 5 + VALUE_BYTES[kind]
+        probes.append(Probe(kind, packed[at + 5 : end], frame=frame))
+        at = end
+    return tuple(probes)
 
 
 def kept_probes(probes: Iterable[Probe]) -> list[Probe]:
@@ -290,16 +326,6 @@ def kept_probes(probes: Iterable[Probe]) -> list[Probe]:
     return [probe for probe in probes if probe.part is not Part.WINDOW]
 
 
-def _pdqs(probes: Iterable[Probe]) -> list[bytes]:
+def pdqs(probes: Iterable[Probe]) -> list[bytes]:
+    """The values that columns hold."""
     return [probe.value for probe in probes if probe.kind is Kind.PDQ]
-
-
-def _entries_of(connection: sqlite3.Connection, references: Iterable[str]) -> list[int]:
-    found = []
-    for reference in references:
-        row = connection.execute(
-            "SELECT entry FROM catalogue WHERE reference = ?", (reference,)
-        ).fetchone()
-        if row is not None:
-            found.append(int(row["entry"]))
-    return found

@@ -24,7 +24,7 @@ from unspread.platform_kit.kit import Kit
 from unspread.platform_kit.store import Store, time_text
 
 _SCHEMA: Final = (
-    """CREATE TABLE ledger (
+    """CREATE TABLE scan_ledger (
         source TEXT NOT NULL, reference TEXT NOT NULL, version TEXT NOT NULL,
         outcome TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (source, reference)) WITHOUT ROWID""",
 )
@@ -94,7 +94,7 @@ async def scan_hosted(
     Args:
         dry_run: say what would match, and remember and do nothing.
     """
-    kit.store.migrate("ledger", _SCHEMA)
+    kit.store.migrate("scan-ledger", _SCHEMA)
     progress = Progress()
     queue: asyncio.Queue[Piece | None] = asyncio.Queue(2 * workers)
 
@@ -149,7 +149,7 @@ def _count(progress: Progress, outcome: str) -> None:
 def _is_known(store: Store, source: str, piece: Piece) -> bool:
     row = store.read(
         lambda c: c.execute(
-            "SELECT version FROM ledger WHERE source = ? AND reference = ?",
+            "SELECT version FROM scan_ledger WHERE source = ? AND reference = ?",
             (source, piece.reference),
         ).fetchone()
     )
@@ -160,7 +160,7 @@ def _note(kit: Kit, source: str, piece: Piece, outcome: str) -> None:
     values = (source, piece.reference, piece.version, outcome, time_text(kit.clock()))
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)", values)
+        connection.execute("INSERT OR REPLACE INTO scan_ledger VALUES (?, ?, ?, ?, ?)", values)
 
     kit.store.write(work)
 

@@ -21,7 +21,7 @@ from unspread.model import Listing, Media
 from unspread.platform_kit import snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.bank import Bank, Probe
-from unspread.platform_kit.catalogue import Catalogue, checked_reference
+from unspread.platform_kit.catalogue import Catalogue, Wanted, checked_reference
 from unspread.platform_kit.metrics import Metrics
 from unspread.platform_kit.policy import Decision, Match, action_for, conclude, response_to
 from unspread.platform_kit.scanner import BusyError, Scanned, Scanner
@@ -33,7 +33,8 @@ log = structlog.get_logger("unspread.platform")
 
 _PROBES_ON_LOOP = 32
 """More are looked up beside the event loop."""
-_SEARCH_BATCH = 200
+_SEARCH_BATCH = 10_000
+"""One pass over the catalogue looks for so many listings at most."""
 _TAKE_BATCH = 10_000
 _TAKE_ON_LOOP = 100
 """More changes at once go into the bank beside the event loop."""
@@ -110,6 +111,11 @@ class Kit:
     _remembering: dict[int, int] = field(default_factory=dict)
     _turn: int = 0
     _hits: dict[tuple[int, int], deque[datetime]] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Finish what is being written, and let go of the data directory."""
+        self.catalogue.close()
+        self.store.close()
 
     # Scanning
 
@@ -301,9 +307,8 @@ class Kit:
             changes = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
             if not changes:
                 return queued
-            for change in changes:
-                queued += await self._search(change.list_number, change.listing)
-                after = change.sequence
+            queued += await self._search([(each.list_number, each.listing) for each in changes])
+            after = changes[-1].sequence
             await asyncio.to_thread(self.store.set_counters, searched=after, covered=covered)
 
     async def match_uncovered(self) -> None:
@@ -313,16 +318,37 @@ class Kit:
             matches = await asyncio.to_thread(self.look_up, entry.probes)
             await self._act_on_hosted(matches, entry.reference)
 
-    async def _search(self, number: int, listing: Listing) -> int:
-        settings = self.lists.get(self.names.get(number, ""))
-        if settings is None or not listing.is_active:
-            return 0
-        wanted = [
-            each
-            for each in listing.fingerprints
-            if each.quality is None or each.quality >= self.settings.min_quality
+    async def _search(self, changed: Sequence[tuple[int, Listing]]) -> int:
+        """Search for listings, all in one pass over the catalogue; how many actions came."""
+        listings = [
+            (number, listing, self.lists[self.names[number]])
+            for number, listing in changed
+            if self.names.get(number) in self.lists and listing.is_active
         ]
-        found = await asyncio.to_thread(self.catalogue.search, wanted, settings.radius_bits)
+        wanted: list[Wanted] = [
+            (
+                [
+                    each
+                    for each in listing.fingerprints
+                    if each.quality is None or each.quality >= self.settings.min_quality
+                ],
+                settings.radius_bits,
+            )
+            for _, listing, settings in listings
+        ]
+        queued = 0
+        every = await asyncio.to_thread(self.catalogue.search, wanted) if wanted else []
+        for (number, listing, settings), found in zip(listings, every, strict=True):
+            is_open = bool(found) or await asyncio.to_thread(
+                self.store.has_findings, number, listing.listing_id
+            )
+            if is_open:
+                queued += await self._act_on_found(number, listing, settings, found)
+        return queued
+
+    async def _act_on_found(
+        self, number: int, listing: Listing, settings: ListSettings, found: list[Finding]
+    ) -> int:
         found = await self._without_allowed(found)
         by_response: dict[Response, list[Finding]] = {each: [] for each in Response}
         only = {self.names[number]: settings}

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,7 +95,7 @@ async def _scan(where: str, settings: Settings, dry_run: bool) -> Progress:
             )
     finally:
         pool.close()
-        kit.store.close()
+        kit.close()
 
 
 def _hosted(where: str, settings: Settings, http: httpx.AsyncClient) -> Hosted:
@@ -129,7 +130,8 @@ def export(data: Path, settings_file: Path | None, file: Path) -> None:
     settings = Settings.load(data, settings_file)
     store = Store(data)
     try:
-        rows = write_catalogue(file, open_catalogue(settings, store).entries_after(0))
+        with closing(open_catalogue(settings, store)) as hosted:
+            rows = write_catalogue(file, hosted.entries_after(0))
     finally:
         store.close()
     click.echo(f"{rows} fingerprints")

@@ -84,7 +84,9 @@ def scanned(scan: MediaScan, min_quality: int) -> Scanned:
             continue
         frame, part = scan.frame_of_probe[at], scan.part_of_probe[at]
         variant = VARIANTS[at % len(VARIANTS)] if part is not Part.WINDOW else "window"
-        if part is Part.WHOLE and at >= len(VARIANTS):
+        # Groups of eight: as it stands, without its borders, and of small pictures both enlarged.
+        is_trimmed = "trimmed" in scan.notes and at // len(VARIANTS) % 2 == 1
+        if part is Part.WHOLE and is_trimmed:
             variant = "trimmed" if variant == "original" else f"trimmed_{variant}"
         seconds = scan.seconds_of_frame[frame] if scan.media is Media.VIDEO else None
         value = scan.probe_bytes[32 * at : 32 * at + 32]

@@ -708,6 +708,18 @@ class Store:
         connection.execute("DELETE FROM findings WHERE list = ? AND listing_id = ?", key)
         return released
 
+    def has_findings(self, number: int, listing_id: int) -> bool:
+        """Whether anything hosted was found for a listing, or is held for it."""
+        row = self.read(
+            lambda c: c.execute(
+                "SELECT 1 FROM findings WHERE list = ? AND listing_id = ? UNION ALL"
+                " SELECT 1 FROM actions WHERE list = ? AND listing_id = ? AND closed_at IS NULL"
+                " LIMIT 1",
+                (number, listing_id, number, listing_id),
+            ).fetchone()
+        )
+        return row is not None
+
     def actions_due(self, now: datetime, limit: int = 100) -> tuple[Action, ...]:
         """Actions to be delivered now, oldest first.
 

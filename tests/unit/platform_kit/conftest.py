@@ -58,7 +58,7 @@ class Platform:
             settings=self.settings,
             store=store,
             bank=Bank({}),
-            catalogue=SqliteCatalogue(store),
+            catalogue=SqliteCatalogue(store, self.data / "catalogue"),
             scanner=Scanner(thread_fingerprinter(self.settings.min_quality), 4),
             keys=Keys(store, self.settings.requests_per_minute, lambda: 0.0),
             metrics=Metrics(),
@@ -125,7 +125,7 @@ class Platform:
             self.kit.store.action_delivered(each.action_id, self.now())
 
     def close(self) -> None:
-        self.kit.store.close()
+        self.kit.close()
 
 
 @pytest.fixture

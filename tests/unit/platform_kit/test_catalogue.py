@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.clearinghouse.postgres import cluster
 from unspread.model import Fingerprint, Kind, Media, Part
+from unspread.platform_kit import catalogue_columns
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.catalogue import (
     MalformedReferenceError,
@@ -33,13 +34,14 @@ def opened(request, tmp_path):
         if request.param == "sqlite":
             store = Store(tmp_path)
             closing.append(store)
-            return SqliteCatalogue(store)
-        made = PostgresCatalogue(request.getfixturevalue("server"))
+            return SqliteCatalogue(store, tmp_path / "columns")
+        made = PostgresCatalogue(request.getfixturevalue("server"), tmp_path / "columns")
         closing.append(made)
         return made
 
     first = open_it()
     first.forget([entry.reference for entry in list(first.entries_after(0))])
+    first.close()
     yield open_it
     for each in closing:
         each.close()
@@ -56,7 +58,7 @@ def pdq(value: bytes) -> Fingerprint:
 def found(catalogue, *wanted, radius_bits=31):
     return [
         (each.reference, each.kind, each.distance_bits)
-        for each in catalogue.search(wanted, radius_bits)
+        for each in catalogue.search([(wanted, radius_bits)])[0]
     ]
 
 
@@ -119,3 +121,99 @@ def test_another_process_finds_what_this_one_wrote(opened):
 def test_what_is_no_reference_is_refused(text):
     with pytest.raises(MalformedReferenceError):
         checked_reference(text)
+
+
+def test_many_listings_are_looked_for_in_one_pass_each_by_its_own_radius(opened):
+    catalogue, values = opened(), [os.urandom(32) for _ in range(5)]
+    for at, value in enumerate(values):
+        probes = [Probe(Kind.PDQ, flipped(value, 20)), Probe(Kind.MD5, value[:16])]
+        catalogue.remember(f"post {at}", Media.IMAGE, probes, START)
+    wanted = [((pdq(value),), 31 if at % 2 else 19) for at, value in enumerate(values)]
+    wanted.append(((Fingerprint(Kind.MD5, values[0][:16]), pdq(values[0])), 31))
+    wanted.append(((), 31))
+
+    answers = catalogue.search(wanted)
+
+    assert [[each.reference for each in found] for found in answers] == [
+        [],
+        ["post 1"],
+        [],
+        ["post 3"],
+        [],
+        ["post 0"],
+        [],
+    ]
+    assert answers[5][0].kind is Kind.MD5
+
+
+def test_a_start_reads_no_more_than_what_came_since(opened, monkeypatch):
+    monkeypatch.setattr(catalogue_columns, "_TAIL_ROWS", 4)
+    first, values = opened(), [os.urandom(32) for _ in range(11)]
+    for at, value in enumerate(values):
+        first.remember(f"post {at}", Media.IMAGE, [Probe(Kind.PDQ, value)], START)
+    first.forget(["post 2"])
+    first._columns.close()
+    newest = first.last_entry()
+
+    read = []
+    entries_after = type(first).entries_after
+
+    def counted(self, entry):
+        for each in entries_after(self, entry):
+            read.append(each.reference)
+            yield each
+
+    monkeypatch.setattr(type(first), "entries_after", counted)
+    again = opened()
+
+    assert read == []
+    assert again._columns.last_entry == newest
+    assert [len(found(again, pdq(value))) for value in values] == [1, 1, 0, *[1] * 8]
+
+
+def test_columns_of_a_writer_that_was_killed_hold_each_entry_once_and_whole(opened, monkeypatch):
+    monkeypatch.setattr(catalogue_columns, "_TAIL_ROWS", 4)
+    first, values = opened(), [os.urandom(32) for _ in range(9)]
+    for at in range(3):
+        probes = [Probe(Kind.PDQ, value) for value in values[3 * at : 3 * at + 3]]
+        first.remember(f"post {at}", Media.VIDEO, probes, START)
+    directory = first._columns._directory
+    # Killed in the middle of writing more: the front is longer than what `about` says.
+    with (directory / "front").open("ab") as file:
+        file.write(b"half of a row")
+    first._columns._lock.close()
+    first._columns._lock = None
+
+    again = opened()
+    assert [len(found(again, pdq(value))) for value in values] == [1] * 9
+    again.remember("post 9", Media.IMAGE, [Probe(Kind.PDQ, os.urandom(32))] * 5, START)
+    assert [len(found(again, pdq(value))) for value in values] == [1] * 9
+
+
+@pytest.mark.parametrize("name", ["about", "front", "back", "entries"])
+def test_damaged_columns_are_made_anew(opened, monkeypatch, name):
+    monkeypatch.setattr(catalogue_columns, "_TAIL_ROWS", 2)
+    first, values = opened(), [os.urandom(32) for _ in range(5)]
+    for at, value in enumerate(values):
+        first.remember(f"post {at}", Media.IMAGE, [Probe(Kind.PDQ, value)], START)
+    first._columns.close()
+    file = first._columns._directory / name
+    file.write_bytes(file.read_bytes()[:7])
+
+    again = opened()
+    assert [len(found(again, pdq(value))) for value in values] == [1] * 5
+
+
+def test_what_is_forgotten_is_erased_from_the_columns_files(opened, monkeypatch):
+    monkeypatch.setattr(catalogue_columns, "_TAIL_ROWS", 2)
+    catalogue, values = opened(), [os.urandom(32) for _ in range(4)]
+    for at, value in enumerate(values):
+        catalogue.remember(f"post {at}", Media.IMAGE, [Probe(Kind.PDQ, value)], START)
+    other = opened()
+    other.forget(["post 1"])  # a process that may not write the files
+    assert found(other, pdq(values[1])) == []
+    assert found(catalogue, pdq(values[1])) == []  # the one that may learns of it
+
+    front = (catalogue._columns._directory / "front").read_bytes()
+    assert values[0][:16] in front
+    assert values[1][:16] not in front

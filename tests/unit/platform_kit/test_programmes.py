@@ -306,8 +306,11 @@ def test_what_a_reviewer_disputes_is_told_with_the_reason(follower):
     follower.sync()
     platform.scan(altered(1), "post-1")
     (action,) = platform.kit.store.held()
-    platform.kit.store.record_review(
-        action.action_id, Verdict.DISPUTE, Reason.NOT_INTIMATE, "anna", platform.now()
+    store, now = platform.kit.store, platform.now()
+    store.write(
+        lambda c: store.record_review(
+            c, action.action_id, Verdict.DISPUTE, Reason.NOT_INTIMATE, "anna", now
+        )
     )
     follower.sync()
 

@@ -79,7 +79,7 @@ def routes(kit: Kit) -> list[BaseRoute]:
             Fingerprint(each.kind, each.value, quality=100 if each.kind is Kind.PDQ else None)
             for each in kit.catalogue.probes_of(reference)
         ]
-        found = kit.catalogue.search(fingerprints, settings.copies_radius_bits)
+        (found,) = kit.catalogue.search([(fingerprints, settings.copies_radius_bits)])
         return [(each.reference, each.distance_bits) for each in found]
 
     answers = answers_of(kit)
