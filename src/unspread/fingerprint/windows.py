@@ -109,16 +109,19 @@ def windows_of(table: Table, *, count: int, min_share: float) -> list[Window]:
     shorter = min(table.rows, table.columns)
     smallest = _SLACK * min_share * shorter / (2 * _WINDOW_PER_HALF_SIZE)
     largest = shorter / _SLACK / (2 * _WINDOW_PER_HALF_SIZE)
-    contrasts = {
-        size: _contrast(table, size)
+    sizes = [
+        size
         for size, smaller, larger in zip(
             _HALF_SIZES, (0, *_HALF_SIZES), (*_HALF_SIZES[1:], _HALF_SIZES[-1]), strict=False
         )
         if larger >= smallest and smaller <= largest
-    }
-    sizes = list(contrasts)
+    ]
+    levels = [
+        _Level.of(table, size, smaller)
+        for size, smaller in zip(sizes, (*sizes[:1], *sizes), strict=False)
+    ]
     chosen: list[Window] = []
-    for window in _strongest_first(sizes, [contrasts[size] for size in sizes]):
+    for window in _strongest_first(levels):
         if 2 * window.reach < min_share * shorter or not _is_inside(window, table):
             continue
         if not any(_is_same(window, other) for other in chosen):
@@ -128,31 +131,22 @@ def windows_of(table: Table, *, count: int, min_share: float) -> list[Window]:
     return chosen
 
 
-def _strongest_first(sizes: list[int], contrasts: list[NDArray[np.float64]]) -> Iterator[Window]:
+def _strongest_first(levels: list["_Level"]) -> Iterator[Window]:
     """Refined one by one, as few are needed; of equal contrast by reach, row and column."""
-    places = [
-        (np.full(len(rows), level), rows, columns)
-        for level in range(1, len(sizes) - 1)
-        for rows, columns in [_anchors(sizes[level], contrasts[level - 1 : level + 2])]
-    ]
-    if not places:
+    trios = [levels[at : at + 3] for at in range(len(levels) - 2)]
+    if not trios:
         return
-    levels, rows, columns = (np.concatenate(each) for each in zip(*places, strict=True))
-    strengths = np.empty(len(levels))
-    for level in range(1, len(sizes) - 1):
-        here = levels == level
-        strengths[here] = np.abs(contrasts[level][rows[here], columns[here]])
+    found = [_anchors(trio) for trio in trios]
+    strengths = np.concatenate(
+        [np.abs(trio[1].at(*places)) for trio, places in zip(trios, found, strict=True)]
+    )
+    trio_of = np.repeat(np.arange(len(trios)), [len(rows) for rows, _ in found])
+    rows, columns = (np.concatenate(each) for each in zip(*found, strict=True))
     order = np.argsort(-strengths, kind="stable")
-    ends = np.flatnonzero(np.diff(strengths[order], append=np.nan) != 0) + 1
     start = 0
-    for end in ends.tolist():
+    for end in [*(np.flatnonzero(np.diff(strengths[order])) + 1).tolist(), len(order)]:
         equal = [
-            _refined(
-                sizes[levels[at] - 1 : levels[at] + 2],
-                contrasts[levels[at] - 1 : levels[at] + 2],
-                int(rows[at]),
-                int(columns[at]),
-            )
+            _refined(trios[trio_of[at]], int(rows[at]), int(columns[at]))
             for at in order[start:end].tolist()
         ]
         yield from sorted(equal, key=lambda each: (each.reach, each.row, each.column))
@@ -202,73 +196,93 @@ def window_probes(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     return pdq.bits(turned).reshape(-1, 32), np.tile(qualities[worth], 8)
 
 
-def _contrast(table: Table, half_size: int) -> NDArray[np.float64]:
-    """(rows, columns): mean of the square around each cell less that of the ring around it.
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Contrast of the squares of one size, where it is looked at."""
 
-    NaN where the ring does not fit.
-    """
-    contrast = np.full((table.rows, table.columns), np.nan)
-    outer, inner = 4 * half_size + 1, 2 * half_size + 1
-    if min(contrast.shape) < outer:
-        return contrast
-    around = _boxes(table.sums, outer)
-    within = _boxes(table.sums, inner)[half_size:-half_size, half_size:-half_size]
-    ring = (around - within) / (outer**2 - inner**2)
-    margin = 2 * half_size
-    contrast[margin : table.rows - margin, margin : table.columns - margin] = (
-        within / inner**2 - ring
-    )
-    return contrast
+    half_size: int
+    edge: int
+    """Cells along each edge of the table without an entry."""
+    contrast: NDArray[np.float64]
+    """Mean of the square around each cell less that of the ring around it."""
+
+    @classmethod
+    def of(cls, table: Table, half_size: int, smaller: int) -> "_Level":
+        """Compared with places of the next smaller size, and those with their neighbours."""
+        outer, inner = 4 * half_size + 1, 2 * half_size + 1
+        first = max(0, _margin(smaller) - 1 - 2 * half_size)
+        sums = table.sums[first : table.rows + 1 - first, first : table.columns + 1 - first]
+        if min(sums.shape) <= outer:
+            return cls(half_size, first + 2 * half_size, np.empty((0, 0)))
+        ring = _boxes(sums, outer)
+        within = _boxes(sums[half_size:-half_size, half_size:-half_size], inner)
+        ring -= within
+        ring /= -(outer**2 - inner**2)
+        within /= inner**2
+        ring += within
+        return cls(half_size, first + 2 * half_size, ring)
+
+    @property
+    def margin(self) -> int:
+        """Nearer to the edge no middle is looked at: its window would begin outside."""
+        return _margin(self.half_size)
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The contrast at cells of the table."""
+        values: NDArray[np.float64] = self.contrast[rows - self.edge, columns - self.edge]
+        return values
+
+    def around(self, row: int, column: int) -> NDArray[np.float64]:
+        """(3, 3)."""
+        top, left = row - self.edge - 1, column - self.edge - 1
+        return self.contrast[top : top + 3, left : left + 3]
+
+
+def _margin(half_size: int) -> int:
+    return max(1, int(_WINDOW_PER_HALF_SIZE * _SLACK * half_size))
 
 
 def _boxes(sums: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    boxes: NDArray[np.float64] = (
-        sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    )
+    boxes: NDArray[np.float64] = sums[side:, side:] - sums[:-side, side:]
+    boxes -= sums[side:, :-side]
+    boxes += sums[:-side, :-side]
     return boxes
 
 
-def _anchors(
-    size: int, contrasts: list[NDArray[np.float64]]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of each place that stands out from its 26 neighbours."""
-    here = contrasts[1]
-    # A window that begins outside the picture is of no use: its middle need not be looked at.
-    margin = max(1, int(_WINDOW_PER_HALF_SIZE * _SLACK * size))
-    height, width = here.shape[0] - 2 * margin, here.shape[1] - 2 * margin
-    if height < 1 or width < 1:
+def _anchors(trio: list[_Level]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of each place of the middle level that stands out from 26 neighbours."""
+    smaller, level, larger = trio
+    cut = level.margin - 1 - level.edge
+    around = level.contrast[cut : len(level.contrast) - cut, cut : level.contrast.shape[1] - cut]
+    if min(around.shape) < 3:
         return np.empty(0, np.intp), np.empty(0, np.intp)
 
-    inside = here[margin : margin + height, margin : margin + width]
-    around = here[margin - 1 : margin + height + 1, margin - 1 : margin + width + 1]
-    # Not beyond it: where the ring does not fit there is nothing to compare, hence fmax and fmin.
-    brightest, darkest = _extreme(np.fmax, around), _extreme(np.fmin, around)
-    is_peak = (inside > _MIN_CONTRAST) & (inside >= brightest)
-    is_dip = (inside < -_MIN_CONTRAST) & (inside <= darkest)
+    inside = around[1:-1, 1:-1]
+    is_peak = (inside > _MIN_CONTRAST) & (inside >= _extreme(np.maximum, around))
+    is_dip = (inside < -_MIN_CONTRAST) & (inside <= _extreme(np.minimum, around))
     rows, columns = np.nonzero(is_peak | is_dip)
-    rows, columns = rows + margin, columns + margin
-    for level in (contrasts[0], contrasts[2]):
+    rows, columns = rows + level.margin, columns + level.margin
+    for other in (smaller, larger):
         for down in (-1, 0, 1):
             for right in (-1, 0, 1):
-                value = here[rows, columns]
-                stays = ~(level[rows + down, columns + right] * np.sign(value) > np.abs(value))
+                value = level.at(rows, columns)
+                near = other.at(rows + down, columns + right)
+                stays = near * np.sign(value) <= np.abs(value)
                 rows, columns = rows[stays], columns[stays]
     return rows, columns
 
 
-def _refined(
-    sizes: list[int], contrasts: list[NDArray[np.float64]], row: int, column: int
-) -> Window:
-    """The window around an anchor of the middle one of three sizes."""
-    here = contrasts[1]
-    sign = np.sign(here[row, column])
-    down = sign * here[row - 1 : row + 2, column]
-    across = sign * here[row, column - 1 : column + 2]
-    sized = sign * np.array([each[row, column] for each in contrasts])
-    size = 2 ** _peak(np.log2(np.array(sizes) + 0.5), sized)
+def _refined(trio: list[_Level], row: int, column: int) -> Window:
+    """The window around an anchor of the middle level."""
+    around = trio[1].around(row, column)
+    sign = np.sign(around[1, 1])
+    around = sign * around
+    sized = sign * np.array([each.around(row, column)[1, 1] for each in trio])
+    size = 2 ** _peak(np.log2(np.array([each.half_size for each in trio]) + 0.5), sized)
+    steps = np.array([-1.0, 0.0, 1.0])
     return Window(
-        float(row) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), down),
-        float(column) + 0.5 + _peak(np.array([-1.0, 0.0, 1.0]), across),
+        float(row) + 0.5 + _peak(steps, around[:, 1]),
+        float(column) + 0.5 + _peak(steps, around[1]),
         float(size * _WINDOW_PER_HALF_SIZE),
     )
 
@@ -320,8 +334,15 @@ def _interpolated(
     down, right = (rows - row)[:, :, None], (columns - column)[:, None, :]
     wide = sums.shape[1]
     flat, at = sums.ravel(), row[:, :, None] * wide + column[:, None, :]
-    above = flat.take(at) * (1 - right) + flat.take(at + 1) * right
+    left = 1 - right
+    # Every place is inside, and `clip` is the quickest way to take it.
+    above = flat.take(at, mode="clip") * left
+    above += flat.take(at + 1, mode="clip") * right
     at += wide
-    below = flat.take(at) * (1 - right) + flat.take(at + 1) * right
-    between: NDArray[np.float64] = above * (1 - down) + below * down
+    below = flat.take(at, mode="clip") * left
+    below += flat.take(at + 1, mode="clip") * right
+    above *= 1 - down
+    below *= down
+    above += below
+    between: NDArray[np.float64] = above
     return between
