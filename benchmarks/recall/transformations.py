@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -349,11 +350,20 @@ def desktop_screenshot(picture: Image.Image, _: Generator) -> Image.Image:
     return canvas
 
 
+@lru_cache(maxsize=64)
+def _drawn(seed: int) -> Image.Image:
+    return landscape(1_000_000 + seed, 960, 720)
+
+
+def _other(random: Generator, size: tuple[int, int]) -> Image.Image:
+    return _drawn(int(random.integers(64))).resize(size)
+
+
 def inside_another(share: float) -> Transformation:
     """Somewhere in a different picture, at so much of its size."""
 
     def transform(picture: Image.Image, random: Generator) -> Image.Image:
-        canvas = landscape(int(random.integers(1e6, 2e6)), picture.width, picture.height)
+        canvas = _other(random, picture.size).copy()
         small = scaled(share, share)(picture, random)
         x = int(random.integers(0, picture.width - small.width))
         y = int(random.integers(0, picture.height - small.height))
@@ -371,8 +381,7 @@ def collage(columns: int, rows: int) -> Transformation:
         canvas = Image.new("RGB", (columns * width, rows * height))
         place = int(random.integers(columns * rows))
         for index in range(columns * rows):
-            seed = int(random.integers(1e6, 2e6))
-            tile = picture if index == place else landscape(seed, width, height)
+            tile = picture if index == place else _other(random, picture.size)
             canvas.paste(tile, (index % columns * width, index // columns * height))
         return ImageOps.contain(canvas, (1600, 1600), _LANCZOS)
 
