@@ -11,7 +11,7 @@ import { UnreadableMediaError } from './media.js';
 /** Above this no phone can hold the decoded pixels. */
 export const MAX_PIXELS = 200_000_000;
 
-const WALK_BYTES = 1 << 20;
+const WALK_BYTES = 1 << 18;
 const PNG_COLOUR = ['iCCP', 'gAMA', 'cHRM', 'sRGB', 'cICP', 'mDCV', 'cLLI'];
 
 /**
@@ -109,6 +109,7 @@ async function jpeg(file) {
     at += length;
   }
   if (!(await endsAfter(file, at))) throw new UnreadableMediaError('damaged');
+  if (kept.length === 0) return { blob: file.slice(0, file.size, 'image/jpeg'), pixels };
   kept.push(file.slice(keptTo));
   return { blob: new Blob(kept, { type: 'image/jpeg' }), pixels };
 }

@@ -32,13 +32,35 @@ export class Watch {
   }
 
   /**
-   * One part of the work, itself reporting 0..1.
-   * @param {number} from
-   * @param {number} to
-   * @returns {Watch}
+   * Works side by side, each itself reporting 0..1. If one fails the others are stopped; it is
+   * thrown when all have ended, so that nothing of this file reaches into the next one's time.
+   * @template T
+   * @param {[number, (watch: Watch) => Promise<T>][]} works each after its share of the whole
+   * @returns {Promise<T[]>}
    */
-  part(from, to) {
-    return new Watch((share) => this.progress(from + (to - from) * share));
+  async beside(...works) {
+    const shares = works.map(() => 0);
+    /** @type {{reason: any} | null} */
+    let failure = null;
+    const watches = works.map(
+      ([weight], at) =>
+        new Watch((share) => {
+          shares[at] = weight * share;
+          this.progress(shares.reduce((sum, each) => sum + each));
+        }),
+    );
+    const ended = works.map(async ([, work], at) => {
+      try {
+        return await work(watches[at]);
+      } catch (reason) {
+        failure ??= { reason };
+        for (const watch of watches) watch.isStopped = true;
+        return undefined;
+      }
+    });
+    const results = await Promise.all(ended);
+    if (failure !== null) throw /** @type {{reason: any}} */ (failure).reason;
+    return /** @type {T[]} */ (results);
   }
 }
 

@@ -122,7 +122,7 @@ export class LumaSampler {
    */
   addPlane(plane, offset, stride) {
     const isAligned = (plane.byteOffset + offset) % 4 === 0 && stride % 4 === 0;
-    if (this.columns === undefined) this.columns = wholeWeights(this.down, this.height);
+    if (this.columns === undefined) this.columns = wholeWeights(this.down, this.height, MAX_LANE_WINDOW);
     if (isAligned && this.columns !== null) {
       this.addWords(plane, offset, stride, this.columns);
       return;
@@ -140,42 +140,74 @@ export class LumaSampler {
    * @param {number} stride
    * @param {WholeWeights} columns
    */
-  addWords(plane, offset, stride, { weights, scale }) {
-    const { width, down, sampled } = this;
+  addWords(plane, offset, stride, { weights, scale, isWhole }) {
+    const { width, down } = this;
     const words = width >> 2;
+    const wordsOfRow = stride >> 2;
     const pixels = new Uint32Array(plane.buffer, plane.byteOffset + offset, (stride * (this.height - 1) + width) >> 2);
     this.even ??= new Uint32Array(words);
     this.odd ??= new Uint32Array(words);
     this.line ??= new Int32Array(width);
     const { even, odd, line } = this;
     for (let sample = 0; sample < SIDE; sample++) {
+      if (!isWhole[sample]) {
+        this.addCutSample(sample, plane, offset, stride);
+        continue;
+      }
       even.fill(0);
       odd.fill(0);
-      line.fill(0);
-      for (let row = down.start[sample]; row < down.end[sample]; row++) {
-        const weight = weights[down.at[sample] + row - down.start[sample]];
-        const from = (row * stride) >> 2;
-        for (let at = 0; at < words; at++) {
-          const four = pixels[from + at];
-          even[at] += Math.imul(weight, four & 0xff00ff);
-          odd[at] += Math.imul(weight, (four >>> 8) & 0xff00ff);
-        }
-        for (let x = words * 4; x < width; x++) line[x] += weight * plane[offset + row * stride + x];
+      // A tent is symmetrical: rows of the same weight are added before they are weighed.
+      let [upper, lower] = [down.start[sample], down.end[sample] - 1];
+      for (let at = down.at[sample]; upper < lower; at++, upper++, lower--) {
+        addRows(even, odd, pixels, upper * wordsOfRow, lower * wordsOfRow, weights[at]);
       }
+      const middle = weights[down.at[sample] + upper - down.start[sample]];
+      if (upper === lower) addRows(even, odd, pixels, upper * wordsOfRow, -1, middle);
       for (let at = 0, x = 0; at < words; at++, x += 4) {
         line[x] = even[at] & 0xffff;
         line[x + 1] = odd[at] & 0xffff;
         line[x + 2] = even[at] >>> 16;
         line[x + 3] = odd[at] >>> 16;
       }
-      this.weighAcross(line, 0);
-      for (let column = 0; column < SIDE; column++) sampled[sample * SIDE + column] = this.row[column] * scale;
+      // Fewer than four pixels are left on the right.
+      line.fill(0, words * 4);
+      for (let row = down.start[sample]; words * 4 < width && row < down.end[sample]; row++) {
+        const weight = weights[down.at[sample] + row - down.start[sample]];
+        for (let x = words * 4; x < width; x++) line[x] += weight * plane[offset + row * stride + x];
+      }
+      this.setSample(sample, line, scale);
     }
   }
 
   /**
+   * A sample whose tent an edge cuts short: one or two in a picture.
+   * @param {number} sample
+   * @param {Uint8Array} plane
+   * @param {number} offset
+   * @param {number} stride
+   */
+  addCutSample(sample, plane, offset, stride) {
+    const sums = new Float64Array(this.width);
+    for (let row = this.down.start[sample]; row < this.down.end[sample]; row++) {
+      const weight = this.down.weight[this.down.at[sample] + row - this.down.start[sample]];
+      for (let x = 0; x < sums.length; x++) sums[x] += weight * plane[offset + row * stride + x];
+    }
+    this.setSample(sample, sums, 1);
+  }
+
+  /**
+   * @param {number} sample
+   * @param {Int32Array | Float64Array} sums of its rows, weighted
+   * @param {number} scale of the weights
+   */
+  setSample(sample, sums, scale) {
+    this.weighAcross(sums, 0);
+    for (let column = 0; column < SIDE; column++) this.sampled[sample * SIDE + column] = this.row[column] * scale;
+  }
+
+  /**
    * The 64 samples of one row.
-   * @param {Int32Array | Uint8Array} luma
+   * @param {Int32Array | Uint8Array | Float64Array} luma
    * @param {number} offset
    */
   weighAcross(luma, offset) {
@@ -236,40 +268,156 @@ export class LumaSampler {
   }
 }
 
-/** Of the luma that `lumaRow` answers: thousandths, so that their sums are whole numbers. */
-export const LUMA_SCALE = 1 / 1000;
-
 /**
- * @param {Uint32Array} pixels opaque, red in the lowest byte
- * @param {number} first pixel of the row
- * @param {Int32Array} luma to be filled, 0..255 000
+ * Samples a picture from its pixels. Each row is added to the sums of the one or two samples that
+ * look at it, and only a finished sum is weighed across: in whole numbers, three times faster
+ * than weighing every row. The sums are the same as those of `LumaSampler`.
  */
-export function lumaRow(pixels, first, luma) {
-  for (let x = 0; x < luma.length; x++) {
-    const pixel = pixels[first + x];
-    luma[x] = 299 * (pixel & 255) + 587 * ((pixel >>> 8) & 255) + 114 * ((pixel >>> 16) & 255);
+export class PixelSampler {
+  /**
+   * @param {number} width in pixels, at least MIN_SIDE_PIXELS
+   * @param {number} height in pixels, at least MIN_SIDE_PIXELS
+   */
+  constructor(width, height) {
+    this.sampler = new LumaSampler(width, height);
+    this.whole = wholeWeights(this.sampler.down, height, MAX_WHOLE_WINDOW);
+    this.luma = new Int32Array(width);
+    /** @type {{sample: number, sums: Int32Array | Float64Array, scale: number}[]} begun, not ended */
+    this.open = [];
+    this.begun = 0;
+  }
+
+  /**
+   * @param {Uint32Array} pixels opaque, red in the lowest byte
+   * @param {number} first pixel of the next row
+   * @param {Float64Array} cells of this row, to which the luma of `side` neighbours is added
+   * @param {number} side
+   */
+  addRow(pixels, first, cells, side) {
+    const { sampler, whole, luma } = this;
+    if (whole === null) {
+      addPixels(pixels, first, luma.fill(0), 1, cells, side);
+      sampler.addRow(luma);
+      return;
+    }
+    const { down } = sampler;
+    const row = sampler.nextRow++;
+    for (; this.begun < SIDE && down.start[this.begun] <= row; this.begun++) {
+      const isWhole = whole.isWhole[this.begun];
+      const sums = isWhole ? new Int32Array(luma.length) : new Float64Array(luma.length);
+      this.open.push({ sample: this.begun, sums, scale: isWhole ? whole.scale : 1 });
+    }
+    // The first sample of whole weights takes the pixels themselves; others, seldom, the luma.
+    const straight = this.open.length === 1 && this.open[0].sums instanceof Int32Array ? this.open[0] : null;
+    if (straight === null) {
+      addPixels(pixels, first, luma.fill(0), 1, cells, side);
+    } else {
+      const weight = whole.weights[down.at[straight.sample] + row - down.start[straight.sample]];
+      addPixels(pixels, first, /** @type {Int32Array} */ (straight.sums), weight, cells, side);
+    }
+    for (const { sample, sums } of straight === null ? this.open : []) {
+      const at = down.at[sample] + row - down.start[sample];
+      const weight = sums instanceof Int32Array ? whole.weights[at] : down.weight[at];
+      for (let x = 0; x < luma.length; x++) sums[x] += weight * luma[x];
+    }
+    this.open = this.open.filter(({ sample, sums, scale }) => {
+      if (down.end[sample] > row + 1) return true;
+      sampler.setSample(sample, sums, scale);
+      return false;
+    });
+  }
+
+  /** The 64x64 matrix of the luma, 0..255. */
+  matrix() {
+    return this.sampler.upright(LUMA_SCALE);
   }
 }
 
 /**
- * @typedef {{weights: Int32Array, scale: number}} WholeWeights of tents, times a whole number
+ * One or two rows into the lanes of their sums.
+ * @param {Uint32Array} even
+ * @param {Uint32Array} odd
+ * @param {Uint32Array} pixels
+ * @param {number} one where the row begins
+ * @param {number} other where another of the same weight begins; -1 if there is none
+ * @param {number} weight
+ */
+function addRows(even, odd, pixels, one, other, weight) {
+  const words = even.length;
+  if (other < 0) {
+    for (let at = 0; at < words; at++, one++) {
+      const four = pixels[one];
+      even[at] += Math.imul(weight, four & 0xff00ff);
+      odd[at] += Math.imul(weight, (four >>> 8) & 0xff00ff);
+    }
+    return;
+  }
+  for (let at = 0; at < words; at++, one++, other++) {
+    const four = pixels[one];
+    const more = pixels[other];
+    even[at] += Math.imul(weight, (four & 0xff00ff) + (more & 0xff00ff));
+    odd[at] += Math.imul(weight, ((four >>> 8) & 0xff00ff) + ((more >>> 8) & 0xff00ff));
+  }
+}
+
+/** Of luma in thousandths, so that sums are whole numbers. */
+const LUMA_SCALE = 1 / 1000;
+
+/**
+ * The luma of a row of pixels, in thousandths: weighted into `sums`, plain into `cells`. The one
+ * loop that touches every pixel of a picture.
+ * @param {Uint32Array} pixels
+ * @param {number} first
+ * @param {Int32Array} sums one for each pixel of the row
+ * @param {number} weight
+ * @param {Float64Array} cells
+ * @param {number} side pixels of a cell
+ */
+function addPixels(pixels, first, sums, weight, cells, side) {
+  const width = sums.length;
+  const columns = cells.length;
+  let x = 0;
+  for (let column = 0; column <= columns; column++) {
+    // What is left on the right of the last whole cell belongs to none.
+    const end = column < columns ? x + side : width;
+    let sum = 0;
+    for (; x < end; x++) {
+      const pixel = pixels[first + x];
+      const green = (pixel >>> 8) & 255;
+      const luma = (Math.imul(299, pixel & 255) + Math.imul(587, green) + Math.imul(114, (pixel >>> 16) & 255)) | 0;
+      sum = (sum + luma) | 0;
+      sums[x] = (sums[x] + Math.imul(weight, luma)) | 0;
+    }
+    if (column < columns) cells[column] += sum;
+  }
+}
+
+/**
+ * @typedef {object} WholeWeights of tents, times a whole number
+ * @property {Int32Array} weights
+ * @property {number} scale of their sums
+ * @property {boolean[]} isWhole of each sample: a tent that an edge cuts short has none
  */
 
 /** With larger windows the sums of a tent would not fit into a lane of 16 bits. */
 const MAX_LANE_WINDOW = 16;
+/** With larger windows those of luma in thousandths would not fit into 31 bits. */
+const MAX_WHOLE_WINDOW = 91;
 
 /**
- * Tents that no edge cuts short have whole weights over the square of the window.
+ * Tents that no edge cuts short have whole weights over the square of the window, rising by one
+ * up to the middle and falling again.
  * @param {Tents} made
  * @param {number} length
- * @returns {WholeWeights | null} null if they are not all whole, or too large
+ * @param {number} maxWindow
+ * @returns {WholeWeights | null} null if the window is too large
  */
-function wholeWeights(made, length) {
+function wholeWeights(made, length, maxWindow) {
   const window = Math.ceil(length / (2 * SIDE));
-  if (window > MAX_LANE_WINDOW) return null;
+  if (window > maxWindow) return null;
   const weights = Int32Array.from(made.weight, (weight) => Math.round(weight * window ** 2));
-  const isWhole = made.weight.every((weight, at) => Math.abs(weight * window ** 2 - weights[at]) < 1e-6);
-  return isWhole ? { weights, scale: 1 / window ** 2 } : null;
+  const isWhole = Array.from(made.start, (start, sample) => made.end[sample] - start === 2 * window - 1);
+  return { weights, scale: 1 / window ** 2, isWhole };
 }
 
 const COSINES = Float64Array.from({ length: KEPT * SIDE }, (_, at) => {
@@ -305,7 +453,7 @@ export function pdqOf(sampled) {
   coefficients.forEach((coefficient, bit) => {
     if (coefficient > median) hash[31 - (bit >> 3)] |= 1 << (bit & 7);
   });
-  return { hash, quality: qualityOf(Float32Array.from(sampled)) };
+  return { hash, quality: qualityOf(new Float32Array(sampled)) };
 }
 
 /**

@@ -70,10 +70,13 @@ function answer(message) {
 async function fingerprint(file, part, decoders, watch) {
   const kind = await kindOf(file);
   if (kind.media === 'image') {
-    const pdq = await pictureFingerprints(file, kind.format, decoders, part);
-    // A part was never a file of its own: digests would be those of the screenshot around it.
-    if (part) return { media: 'image', fingerprints: pdq, notes: [] };
-    return { media: 'image', fingerprints: [...pdq, ...(await digests(file, watch))], notes: [] };
+    /** @type {import('./media.js').Fingerprint[]} */
+    let digest = [];
+    const pdq = await pictureFingerprints(file, kind.format, decoders, part, async () => {
+      // A part was never a file of its own: digests would be those of the screenshot around it.
+      if (!part) digest = await digests(file, watch);
+    });
+    return { media: 'image', fingerprints: [...pdq, ...digest], notes: [] };
   }
   if (kind.format === 'other') {
     return { media: 'video', fingerprints: await digests(file, watch), notes: ['no_decoder'] };

@@ -44,19 +44,20 @@ export async function videoFingerprints(file, watch) {
     if (typeof VideoDecoder === 'undefined' || !(await track.canDecode())) {
       return { media: 'video', fingerprints: await digests(file, watch), notes: ['no_decoder'] };
     }
-    const dense = await frames(input, track, watch.part(DIGEST_SHARE, 1));
-    const digest = await digests(file, watch.part(0, DIGEST_SHARE));
-    const pdq = dense.result().map(
-      ({ hash, quality }) =>
-        /** @type {import('./media.js').Fingerprint} */ ({
-          kind: 'pdq',
-          value: toHex(hash),
-          part: 'frame',
-          quality,
-        }),
+    let isCapped = false;
+    // The decoder works in threads of its own: there is time for the digests while it does.
+    const [pdq, digest] = await watch.beside(
+      [
+        1 - DIGEST_SHARE,
+        async (part) => {
+          const dense = await frames(input, track, part);
+          isCapped = dense.isCapped();
+          return dense.result().map(fingerprintOf);
+        },
+      ],
+      [DIGEST_SHARE, (part) => digests(file, part)],
     );
-    const notes = dense.isCapped() ? ['frames_capped'] : [];
-    return { media: 'video', fingerprints: [...pdq, ...digest], notes };
+    return { media: 'video', fingerprints: [...pdq, ...digest], notes: isCapped ? ['frames_capped'] : [] };
   } catch (error) {
     if (error instanceof UnreadableMediaError || error instanceof StoppedError) throw error;
     // What the container reader and the decoder throw differs from browser to browser.
@@ -64,6 +65,14 @@ export async function videoFingerprints(file, watch) {
   } finally {
     input.dispose();
   }
+}
+
+/**
+ * @param {import('./dense.js').Frame} frame
+ * @returns {import('./media.js').Fingerprint}
+ */
+function fingerprintOf({ hash, quality }) {
+  return { kind: 'pdq', value: toHex(hash), part: 'frame', quality };
 }
 
 /** @param {Input} input */

@@ -20,7 +20,7 @@ const MIN_QUALITY = 50;
 
 /** @typedef {{row: number, column: number, reach: number}} Window in cells, from the first edge */
 
-/** Takes the rows of a picture from top to bottom and adds them up in at most 512 x 512 cells. */
+/** The luma of a picture, added up in at most 512 x 512 cells. */
 export class CellSums {
   /**
    * @param {number} width in pixels
@@ -31,19 +31,16 @@ export class CellSums {
     this.rows = Math.floor(height / this.side);
     this.columns = Math.floor(width / this.side);
     this.cells = new Float64Array(this.rows * this.columns);
-    this.nextRow = 0;
   }
 
-  /** @param {Int32Array} luma of the next row, in thousandths */
-  addRow(luma) {
-    const row = Math.floor(this.nextRow++ / this.side);
-    if (row >= this.rows) return;
-    const { side, columns, cells } = this;
-    for (let column = 0, x = 0, at = row * columns; column < columns; column++, at++) {
-      let sum = 0;
-      for (const end = x + side; x < end; x++) sum += luma[x];
-      cells[at] += sum;
-    }
+  /**
+   * @param {number} y row of pixels
+   * @returns {Float64Array} the cells to which its luma, in thousandths, is to be added; none
+   *   below the last whole row of cells
+   */
+  rowOf(y) {
+    const at = Math.floor(y / this.side) * this.columns;
+    return this.cells.subarray(at, at + this.columns);
   }
 
   /** @returns {Table} */
@@ -75,18 +72,6 @@ class Table {
     this.sums = sums;
     this.rows = rows;
     this.columns = columns;
-  }
-
-  /**
-   * @param {number} row
-   * @param {number} column
-   * @param {number} side in cells
-   */
-  box(row, column, side) {
-    const wide = this.columns + 1;
-    const top = row * wide + column;
-    const bottom = top + side * wide;
-    return this.sums[bottom + side] - this.sums[top + side] - this.sums[bottom] + this.sums[top];
   }
 
   /**
@@ -130,12 +115,20 @@ function windowsOf(table) {
     const larger = HALF_SIZES[at + 1] ?? HALF_SIZES[at];
     return larger >= smallest && smaller <= largest;
   });
-  const contrasts = sizes.map((size, at) => contrastOf(table, size, marginOf(sizes[at - 1] ?? size) - 1));
+  /** @param {number} at */
+  const contrastAt = (at) => {
+    const level = levels[at % 3];
+    fillContrast(level, table, sizes[at], marginOf(sizes[at - 1] ?? sizes[at]) - 1);
+    return level;
+  };
+  // Only three neighbouring sizes are looked at together: their memory is used again.
+  const levels = Array.from({ length: 3 }, () => new Float64Array(table.rows * table.columns));
   /** @type {{contrast: number, window: Window}[]} */
   const found = [];
-  for (let at = 1; at + 1 < sizes.length; at++) {
-    const levels = contrasts.slice(at - 1, at + 2);
-    found.push(...anchors(table, sizes.slice(at - 1, at + 2), levels));
+  for (let at = 0; at < sizes.length; at++) {
+    const larger = contrastAt(at);
+    if (at < 2) continue;
+    found.push(...anchors(table, sizes.slice(at - 2, at + 1), [levels[(at - 2) % 3], levels[(at - 1) % 3], larger]));
   }
   found.sort(
     (one, other) =>
@@ -157,25 +150,31 @@ function windowsOf(table) {
 
 /**
  * Mean of the square around each cell less that of the ring around it; NaN where that does not fit.
+ * @param {Float64Array} contrast one for each cell, to be filled
  * @param {Table} table
  * @param {number} half size of the square
  * @param {number} margin nearer to the edge than this nobody looks
  */
-function contrastOf(table, half, margin) {
+function fillContrast(contrast, table, half, margin) {
   const { rows, columns } = table;
-  const contrast = new Float64Array(rows * columns).fill(NaN);
+  contrast.fill(NaN);
+  const { sums } = table;
+  const wide = columns + 1;
   const inner = 2 * half + 1;
   const outer = 4 * half + 1;
+  const [innerCells, ringCells] = [inner ** 2, outer ** 2 - inner ** 2];
   const first = Math.max(0, margin - 2 * half);
   for (let row = first; row + outer + first <= rows; row++) {
-    for (let column = first; column + outer + first <= columns; column++) {
-      const around = table.box(row, column, outer);
-      const within = table.box(row + half, column + half, inner);
-      const ring = (around - within) / (outer ** 2 - inner ** 2);
-      contrast[(row + 2 * half) * columns + column + 2 * half] = within / inner ** 2 - ring;
+    // The corners of both squares, walking along the row: this is most of the search.
+    let [above, below] = [row * wide + first, (row + outer) * wide + first];
+    let [top, bottom] = [above + half * wide + half, above + (half + inner) * wide + half];
+    let at = (row + 2 * half) * columns + first + 2 * half;
+    for (const end = above + columns - outer - 2 * first; above <= end; above++, below++, top++, bottom++, at++) {
+      const around = sums[below + outer] - sums[above + outer] - sums[below] + sums[above];
+      const within = sums[bottom + inner] - sums[top + inner] - sums[bottom] + sums[top];
+      contrast[at] = within / innerCells - (around - within) / ringCells;
     }
   }
-  return contrast;
 }
 
 /**
@@ -205,7 +204,10 @@ function anchors(table, sizes, contrasts) {
       const strength = Math.abs(here[at]);
       if (!(strength > MIN_CONTRAST)) continue;
       const sign = Math.sign(here[at]);
-      if (![here, smaller, larger].every((level) => isHighest(level, at, columns, sign, strength))) continue;
+      // Most places end here, without a call.
+      if (sign * here[at + 1] > strength || sign * here[at - 1] > strength) continue;
+      if (!isHighest(here, at, columns, sign, strength)) continue;
+      if (!isHighest(smaller, at, columns, sign, strength) || !isHighest(larger, at, columns, sign, strength)) continue;
       /** @param {number} step */
       const shift = (step) => peak([-1, 0, 1], [sign * here[at - step], sign * here[at], sign * here[at + step]]);
       const size = 2 ** peak(logarithms, [sign * smaller[at], sign * here[at], sign * larger[at]]);

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 
 import { Dense } from '../fingerprint/dense.js';
 import { kindOf, StoppedError, UnreadableMediaError, Watch } from '../fingerprint/media.js';
-import { distanceBits, LumaSampler, pdqOf, tents, UPRIGHT } from '../fingerprint/pdq.js';
+import { distanceBits, LumaSampler, pdqOf, PixelSampler, tents, UPRIGHT } from '../fingerprint/pdq.js';
+import { CellSums } from '../fingerprint/windows.js';
 
 /** Pixels that look random and are the same in every run. */
 function noise(count, seed) {
@@ -70,6 +71,8 @@ for (const [width, height] of [
   [1279, 720],
   [322, 1000],
   [64, 65],
+  [96, 130],
+  [144, 250],
   [61, 2100],
 ]) {
   test(`a plane of ${width} x ${height} gives the same samples four pixels at a time`, () => {
@@ -82,6 +85,38 @@ for (const [width, height] of [
       slow.addRow(Int32Array.from(plane.subarray(row * stride, row * stride + width)));
     }
     const [one, other] = [fast.upright(), slow.upright()];
+    assert.ok(one.every((value, at) => Math.abs(value - other[at]) < 1e-9));
+  });
+}
+
+for (const [width, height] of [
+  [1279, 720],
+  [640, 1001],
+  [61, 2100],
+  [5, 7],
+  [6, 11_649],
+  [40, 3024],
+]) {
+  test(`the pixels of ${width} x ${height} give the samples and cells of their luma, row by row`, () => {
+    const bytes = noise(4 * width * height, width + height);
+    const pixels = new Uint32Array(bytes.buffer);
+    const fast = new PixelSampler(width, height);
+    const cells = new CellSums(width, height);
+    const slow = new LumaSampler(width, height);
+    const sums = new Float64Array(cells.cells.length);
+    for (let row = 0; row < height; row++) {
+      fast.addRow(pixels, row * width, cells.rowOf(row), cells.side);
+      const luma = Int32Array.from({ length: width }, (_, x) => {
+        const [red, green, blue] = bytes.subarray(4 * (row * width + x));
+        return 299 * red + 587 * green + 114 * blue;
+      });
+      slow.addRow(luma);
+      const [i, { side, columns }] = [Math.floor(row / cells.side), cells];
+      if (i >= cells.rows) continue;
+      for (let x = 0; x < columns * side; x++) sums[i * columns + Math.floor(x / side)] += luma[x];
+    }
+    assert.deepEqual(cells.cells, sums);
+    const [one, other] = [fast.matrix(), slow.upright(1 / 1000)];
     assert.ok(one.every((value, at) => Math.abs(value - other[at]) < 1e-9));
   });
 }
@@ -118,13 +153,39 @@ test('a long film is thinned out and stays below the cap', () => {
   assert.ok(dense.isCapped());
 });
 
-test('work that is watched reports its share, and stops when asked', () => {
+test('work that is watched reports its share, and stops when asked', async () => {
   const shares = [];
   const watch = new Watch((share) => shares.push(share));
-  watch.part(0.5, 1).progress(0.5);
-  assert.deepEqual(shares, [0.75]);
+  const one = async (part) => part.progress(0.5);
+  const other = async (part) => {
+    await Promise.resolve();
+    part.progress(1);
+    return 'done';
+  };
+  assert.deepEqual(await watch.beside([0.8, one], [0.2, other]), [undefined, 'done']);
+  assert.deepEqual(shares, [0.4, 0.6000000000000001]);
   watch.isStopped = true;
-  assert.throws(() => watch.part(0, 1).progress(1), StoppedError);
+  await assert.rejects(watch.beside([1, one]), StoppedError);
+});
+
+test('of works side by side one failure stops the others, and is thrown when they have ended', async () => {
+  const watch = new Watch(() => undefined);
+  let ended = false;
+  const endless = async (part) => {
+    try {
+      for (;;) {
+        await new Promise((resolve) => setTimeout(resolve));
+        part.progress(0.1);
+      }
+    } finally {
+      ended = true;
+    }
+  };
+  const failing = async () => {
+    throw new UnreadableMediaError('damaged');
+  };
+  await assert.rejects(watch.beside([0.5, endless], [0.5, failing]), UnreadableMediaError);
+  assert.ok(ended);
 });
 
 const text = (characters) => new Blob([Uint8Array.from(characters, (each) => each.charCodeAt(0))]);
