@@ -124,3 +124,12 @@ export function toBase64(bytes) {
   const text = btoa(String.fromCharCode(...bytes));
   return text.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
+
+/**
+ * @param {string} text base64url without padding
+ * @returns {Uint8Array}
+ */
+export function fromBase64(text) {
+  const raw = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
+  return Uint8Array.from(raw, (letter) => letter.charCodeAt(0));
+}
