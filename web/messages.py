@@ -5,40 +5,75 @@ A text without a translation appears in English.
 """
 
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from babel.messages.pofile import read_po
 
 PAGES: Final = Path(__file__).resolve().parent.parent / "src/unspread/clearinghouse/pages"
 LOCALE: Final = PAGES / "locale"
 
+Text: TypeAlias = str | tuple[str, str]
+"""As gettext looks it up; (singular, plural) where a number meets a word."""
+
 _TEXT: Final = re.compile(
-    r'{%\s*translate\s+"([^"]+)"\s*%}|{%\s*blocktranslate[^%]*%}(.*?){%\s*endblocktranslate\s*%}',
+    r'{%\s*translate\s+"(?P<plain>[^"]+)"\s*%}'
+    r"|{%\s*blocktranslate[^%]*%}(?P<block>.*?){%\s*endblocktranslate\s*%}"
+    r'|{%\s*plurals\s+"\w+"\s+"(?P<one>[^"]+)"\s+"(?P<many>[^"]+)"\s*%}',
     re.DOTALL,
 )
 _PLACE: Final = re.compile(r"{{\s*(\w+)\s*}}")
+_OF_HELPLINES: Final = ("country", "about", "hours", "ages")
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """(text as gettext looks it up, name of the template) of every text, in order."""
+def texts() -> Iterator[tuple[Text, str]]:
+    """(text, name of the file it stands in) of every text, in order."""
     for template in sorted((PAGES / "templates/pages").glob("*.html")):
-        for plain, block in _TEXT.findall(template.read_text()):
-            yield plain or _PLACE.sub(r"%(\1)s", block), template.name
+        for found in _TEXT.finditer(template.read_text()):
+            if found["one"]:
+                yield (found["one"], found["many"]), template.name
+            else:
+                yield found["plain"] or _PLACE.sub(r"%(\1)s", found["block"]), template.name
+    shipped = PAGES / "data/help.toml"
+    for entry in tomllib.loads(shipped.read_text())["entry"]:
+        for name in _OF_HELPLINES:
+            if entry.get(name):
+                yield entry[name], shipped.name
 
 
-def written(header: str, translations: dict[str, str]) -> str:
+def translations_of(path: Path) -> dict[Text, Text]:
+    """Text → its translation, or translations in the order of the language's plural forms."""
+    with path.open("rb") as source:
+        return {each.id: each.string for each in read_po(source) if each.id}
+
+
+def forms_of(path: Path) -> int:
+    """How many plural forms the language of a catalogue has."""
+    with path.open("rb") as source:
+        return read_po(source).num_plurals
+
+
+def written(header: str, forms: int, translations: Mapping[Text, Text]) -> str:
     """A catalogue of exactly the texts that there are now, without dates: same in, same out."""
-    places: dict[str, list[str]] = {}
-    for text, template in texts():
-        places.setdefault(text, []).append(template)
-    entries = [
-        f"#: {' '.join(dict.fromkeys(templates))}\n"
-        + ("#, python-format\n" if "%(" in text else "")
-        + f"msgid {_quoted(text)}\nmsgstr {_quoted(translations.get(text, ''))}\n"
-        for text, templates in places.items()
-    ]
+    places: dict[Text, list[str]] = {}
+    for text, file in texts():
+        places.setdefault(text, []).append(file)
+    entries = []
+    for text, files in places.items():
+        lines = [f"#: {' '.join(dict.fromkeys(files))}"]
+        if isinstance(text, tuple):
+            all_forms = translations.get(text) or ("",) * forms
+            lines += [f"msgid {_quoted(text[0])}", f"msgid_plural {_quoted(text[1])}"]
+            lines += [f"msgstr[{at}] {_quoted(each)}" for at, each in enumerate(all_forms)]
+        else:
+            lines += ["#, python-format"] if "%(" in text else []
+            lines += [
+                f"msgid {_quoted(text)}",
+                f"msgstr {_quoted(str(translations.get(text, '')))}",
+            ]
+        entries.append("\n".join(lines) + "\n")
     return "\n".join([header, *entries])
 
 
@@ -51,11 +86,10 @@ def main() -> None:
     """Rewrite every catalogue."""
     for path in sorted(LOCALE.glob("*/LC_MESSAGES/django.po")):
         header = path.read_text().partition("\n\n")[0] + "\n"
-        with path.open("rb") as source:
-            old = {str(each.id): str(each.string) for each in read_po(source) if each.id}
-        path.write_text(written(header, old))
-        missing = [text for text, _ in texts() if not old.get(text)]
-        print(f"{path.parts[-3]}: {len(set(missing))} texts are not translated")
+        old = translations_of(path)
+        path.write_text(written(header, forms_of(path), old))
+        missing = {text for text, _ in texts() if not all(old.get(text) or [""])}
+        print(f"{path.parts[-3]}: {len(missing)} texts are not translated")
 
 
 if __name__ == "__main__":

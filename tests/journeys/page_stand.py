@@ -7,7 +7,7 @@ is lost. The journeys through the real programs are beside this.
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from unspread.case_protocol import (
     PlatformHeard,
     decode,
     from_b64,
+    to_b64,
 )
 from unspread.clearinghouse.composition import compose
 from unspread.clearinghouse.django_mount import DjangoMount
@@ -38,9 +39,16 @@ from unspread.clearinghouse.pages.answer import render_answer
 from unspread.clearinghouse.pages.policy import PolicyMiddleware
 from unspread.clearinghouse.pages.services import Branding, PageServices
 from unspread.clearinghouse.settings import Settings
-from unspread.crypto import case_request_message, verify, withdrawal_message
+from unspread.crypto import SigningKey, case_request_message, verify, withdrawal_message
+from unspread.feed.blobs import MemoryBlobs
+from unspread.feed.records import Entry, EntryKind
+from unspread.feed.writer import FeedWriter
+from unspread.testing.feed import MemoryEntries
 
 SECRET = "for this stand only"
+LOG_KEY = SigningKey(bytes(32))
+EARLIER_ENTRIES = 17
+"""In the log before anybody submitted here."""
 NOW = datetime(2026, 11, 23, 5, tzinfo=UTC)
 
 
@@ -57,6 +65,10 @@ class Stand:
     withdrawn: set[str] = field(default_factory=set)
     renewed: int = 0
     platforms: list[dict[str, Any]] = field(default_factory=list)
+    log: MemoryEntries = field(default_factory=MemoryEntries)
+    """Every accepted item has an entry, like a real one but for what stands in it."""
+    proof: Callable[[bytes], bytes | None] = lambda good: good
+    """What is answered instead of a good `.tlog-proof`; None is an error."""
 
     def posts(self) -> list[tuple[str, bytes]]:
         """(path, body) of what was posted."""
@@ -85,7 +97,7 @@ def page_stand(data: Path, branding: Branding | None = None) -> Iterator[Stand]:
         name="Test",
         log_origin=f"127.0.0.1:{port}/log",
         training=True,
-        log_key="",
+        log_key=to_b64(LOG_KEY.public),
         limits=Limits(),
         languages=["en"],
         platforms=[PlatformHeard("Board", NOW), PlatformHeard("Another", None)],
@@ -134,6 +146,15 @@ class _Recorder:
 
 
 def _routes(stand: Stand, about: About) -> Starlette:
+    writer = FeedWriter(
+        origin=about.log_origin,
+        log_key=LOG_KEY,
+        public=MemoryBlobs(),
+        private=MemoryBlobs(),
+        source=stand.log,
+    )
+    stand.log.rows += [Entry(EntryKind.ADD, bytes([each])) for each in range(EARLIER_ENTRIES)]
+
     async def submit(request: Request) -> Response:
         fields = parse_qs((await request.body()).decode())
         payload = altcha.Payload.from_base64(fields["proof"][0])
@@ -145,9 +166,17 @@ def _routes(stand: Stand, about: About) -> Starlette:
         else:
             case = decode(fields["case"][0], CaseSubmission)
             stand.cases.append(case)
+            entries = [Entry(EntryKind.ADD, item.to_json()) for item in case.items]
+            stand.log.rows += entries
+            writer.publish(len(stand.log.rows), [], NOW)
             items = [
-                {"item_key": item.item_key, "state": "listed", "reasons": [], "commitment": "00"}
-                for item in case.items
+                {
+                    "item_key": item.item_key,
+                    "state": "listed",
+                    "reasons": [],
+                    "commitment": entry.commitment().hex(),
+                }
+                for item, entry in zip(case.items, entries, strict=True)
             ]
             answer = {"items": items, "promise": {}}
         return HTMLResponse(render_answer(json.dumps(answer)), status)
@@ -174,11 +203,12 @@ def _routes(stand: Stand, about: About) -> Starlette:
                 "state": "withdrawn" if item.item_key in stand.withdrawn else "listed",
                 "level": "unverified",
                 "reasons": [],
-                "listing_id": 17 + number,
-                "commitment": "00",
+                "listing_id": listing,
+                "commitment": stand.log.rows[listing].commitment().hex(),
                 "platforms": stand.platforms if number == 0 else [],
             }
             for number, item in enumerate(case.items)
+            for listing in [stand.log.rows.index(Entry(EntryKind.ADD, item.to_json()))]
         ]
         return JSONResponse(
             {
@@ -188,6 +218,10 @@ def _routes(stand: Stand, about: About) -> Starlette:
                 "items": items,
             }
         )
+
+    async def proof(request: Request) -> Response:
+        answer = stand.proof(writer.proof(request.path_params["listing"]))
+        return Response(answer or b"", 503 if answer is None else 200)
 
     async def withdraw(request: Request) -> Response:
         for each in (await request.json())["withdrawals"]:
@@ -201,6 +235,7 @@ def _routes(stand: Stand, about: About) -> Starlette:
         routes=[
             Route("/v1/cases", submit, methods=["POST"]),
             Route("/v1/challenge", challenge),
+            Route("/v1/proof/{listing:int}", proof),
             Route("/v1/cases/withdraw", withdraw, methods=["POST"]),
             Route("/v1/cases/{purpose}", status, methods=["POST"]),
             Mount("/", DjangoMount(get_wsgi_application())),

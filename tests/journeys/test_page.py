@@ -1,6 +1,9 @@
 """The person's page in a real browser, with a stand-in clearinghouse that records everything."""
 
+import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -8,12 +11,15 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.journeys.page_stand import Stand, page_stand
+from tests.journeys.page_stand import LOG_KEY, Stand, page_stand
 from unspread.case_protocol import CaseSubmission
+from unspread.crypto import SigningKey
 from unspread.fingerprint import fingerprint_image
 from unspread.model import Kind
+from unspread.transparency.note import NoteSigner, sign_note
+from unspread.transparency.proof import EntryProof
 
 pytestmark = pytest.mark.journey
 
@@ -35,6 +41,7 @@ def stand(server: Stand) -> Stand:
     server.platforms.clear()
     server.withdrawn.clear()
     server.renewed = 0
+    server.proof = lambda good: good
     return server
 
 
@@ -150,6 +157,99 @@ def test_with_the_receipt_a_person_sees_what_happened_and_takes_it_back(
     expect(status.get_by_text("taken back by you")).to_have_count(2)
     assert stand.withdrawn == {item.item_key for item in stand.cases[0].items}
     assert receipt not in str(stand.requests)
+
+
+def open_case(open_page: Callable[..., Page], receipt: str) -> Page:
+    page = open_page("/en/status")
+    page.get_by_label("Your receipt").fill(receipt)
+    page.get_by_role("button", name="Show").click()
+    return page
+
+
+def test_the_device_checks_the_proof_that_an_item_is_in_the_public_log(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(11)), encoded(picture(12)))
+    status = open_case(open_page, send(page))
+    first = len(stand.log.rows) - 2
+    for number in (first, first + 1):
+        expect(
+            status.get_by_text(f"Number {number} in the public log. Your device")
+        ).to_be_visible()
+    expect(status.get_by_text(f"The signed list has {first + 2} entries.")).to_have_count(2)
+    with status.expect_download() as saved:
+        status.get_by_role("button", name="Save the proof: Photo 2").click()
+    assert saved.value.suggested_filename == f"{first + 1}.tlog-proof"
+    proof = EntryProof.from_bytes(saved.value.path().read_bytes())
+    checkpoint = proof.verify(stand.log.rows[first + 1].public())
+    proof.checkpoint.require(NoteSigner(checkpoint.origin, LOG_KEY).key)
+    assert checkpoint.size == first + 2
+
+
+ROOT = re.compile(rb"(/log\n[0-9]+\n)([^\n]+)")
+
+
+def forged(proof: bytes) -> bytes:
+    """The same tree, under the signature of somebody else."""
+    found = EntryProof.from_bytes(proof)
+    text = found.checkpoint.text
+    somebody = NoteSigner(text.split("\n")[0], SigningKey(b"\1" * 32))
+    note = sign_note(text, [somebody], datetime(2026, 11, 26, tzinfo=UTC))
+    return EntryProof(found.index, found.digests, note).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(lambda good: ROOT.sub(rb"\1" + b64encode(bytes(32)), good), id="another root"),
+        pytest.param(lambda good: good.replace(b"index ", b"index 1"), id="another place"),
+        pytest.param(forged, id="another signature"),
+        pytest.param(lambda good: good.partition(b"\n\n")[2], id="no proof at all"),
+        pytest.param(lambda _: b"<p>Maintenance</p>", id="another page"),
+    ],
+)
+def test_a_proof_that_does_not_hold_is_a_loud_warning(
+    open_page: Callable[..., Page], stand: Stand, lie: Callable[[bytes], bytes]
+) -> None:
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(13)))
+    stand.proof = lie
+    status = open_case(open_page, send(page))
+    warning = status.get_by_role("alert").filter(has_text="Warning")
+    expect(warning).to_contain_text("is wrong. This site may not be telling the truth.")
+    expect(status.get_by_role("button", name="Save the proof")).to_have_count(0)
+
+
+def test_an_item_that_is_not_what_the_log_holds_is_a_loud_warning(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(14)))
+    receipt = send(page)
+    status = open_page("/en/status")
+
+    def lie(route: Route) -> None:
+        answer = route.fetch()
+        case = answer.json()
+        case["items"][0]["commitment"] = "00" * 32
+        route.fulfill(response=answer, json=case)
+
+    status.route("**/v1/cases/status", lie)
+    status.get_by_label("Your receipt").fill(receipt)
+    status.get_by_role("button", name="Show").click()
+    expect(status.get_by_role("alert").filter(has_text="Warning")).to_be_visible()
+
+
+def test_a_proof_that_cannot_be_had_is_no_warning(
+    open_page: Callable[..., Page], stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(15)))
+    stand.proof = lambda _: None
+    status = open_case(open_page, send(page))
+    expect(status.get_by_text("could not be checked now")).to_be_visible()
+    expect(status.get_by_role("alert").filter(has_text="Warning")).to_have_count(0)
 
 
 def test_a_mistyped_receipt_is_noticed_on_the_device(

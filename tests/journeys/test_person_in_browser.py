@@ -71,6 +71,7 @@ def test_a_person_protects_a_photo_sees_what_happens_and_withdraws(demo, phone, 
         phone.goto(f"{demo.url}/en/status")
         phone.get_by_label("Your receipt").fill(receipt)
         phone.get_by_role("button", name="Show").click()
+        expect(phone.get_by_text("Your device checked it: it is true.")).to_be_visible()
         expect(phone.get_by_text("Sample board: received it")).to_be_visible()
         phone.get_by_role("button", name="Take everything back").click()
         phone.get_by_role("button", name="Take everything back").click()

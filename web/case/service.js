@@ -77,6 +77,17 @@ export class Case {
     return call('/v1/cases/withdraw', { withdrawals });
   }
 
+  /**
+   * The `.tlog-proof` of a listing's entry, as the service gives it: not checked.
+   * @param {number} listing
+   * @returns {Promise<Uint8Array>}
+   */
+  async proof(listing) {
+    const response = await ask(`/v1/proof/${listing}`);
+    if (!response.ok) throw new ServiceError('unavailable');
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
   /** @param {'status' | 'renew'} purpose */
   async signed(purpose) {
     const { challenge } = await call('/v1/challenge');
@@ -96,9 +107,24 @@ export class Case {
  * @returns {Promise<any>}
  */
 async function call(path, body) {
-  let response;
+  const response = await ask(path, body);
+  let answer;
   try {
-    response = await fetch(path, {
+    answer = await response.json();
+  } catch {
+    throw new ServiceError('unreadable');
+  }
+  if (!response.ok) throw new ServiceError(answer.error?.code ?? 'unreadable', answer.error?.message);
+  return answer;
+}
+
+/**
+ * @param {string} path
+ * @param {object} [body]
+ */
+async function ask(path, body) {
+  try {
+    return await fetch(path, {
       method: body ? 'POST' : 'GET',
       headers: body ? { 'content-type': 'application/json' } : {},
       body: body ? JSON.stringify(body) : null,
@@ -109,12 +135,4 @@ async function call(path, body) {
   } catch {
     throw new ServiceError('offline');
   }
-  let answer;
-  try {
-    answer = await response.json();
-  } catch {
-    throw new ServiceError('unreadable');
-  }
-  if (!response.ok) throw new ServiceError(answer.error?.code ?? 'unreadable', answer.error?.message);
-  return answer;
 }

@@ -2,9 +2,9 @@
 
 import { Receipt } from '../case/receipt.js';
 import { caseText, readOutcome } from '../case/submission.js';
-import { byId, element, problem } from './element.js';
+import { byId, element, problem, save } from './element.js';
 import { Files } from './files.js';
-import { count, hasText, text } from './texts.js';
+import { counted, hasText, text } from './texts.js';
 import { startWorker } from './workers.js';
 
 const main = byId('main', HTMLElement);
@@ -121,7 +121,7 @@ picker.addEventListener('change', () => {
   files.add(chosen.slice(0, room));
   // The list of names that the browser keeps in the field goes at once.
   picker.value = '';
-  if (chosen.length > room) problem(step('choose'), text('too_many', { number: count(maxItems) }));
+  if (chosen.length > room) problem(step('choose'), counted('too_many', maxItems));
 });
 
 offline.addEventListener('toggle', () => {
@@ -143,8 +143,8 @@ async function prepareCheck() {
   }
   byId('summary', HTMLElement).replaceChildren(
     ...files.rows.map((row) => {
-      const number = count(row.result?.fingerprints.length ?? 0);
-      return element('li', `${row.name()} – ${text('fingerprints', { number })}`);
+      const number = row.result?.fingerprints.length ?? 0;
+      return element('li', `${row.name()} – ${counted('fingerprints', number)}`);
     }),
   );
   return undefined;
@@ -226,13 +226,7 @@ byId('copy', HTMLButtonElement).addEventListener('click', async () => {
   }
 });
 
-byId('save', HTMLButtonElement).addEventListener('click', () => {
-  const link = element('a');
-  link.href = URL.createObjectURL(new Blob([note()], { type: 'text/plain' }));
-  link.download = 'note.txt';
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-});
+byId('save', HTMLButtonElement).addEventListener('click', () => save('note.txt', note()));
 
 byId('print', HTMLButtonElement).addEventListener('click', () => window.print());
 

@@ -46,3 +46,17 @@ export function problem(within, message) {
   place.textContent = message ?? '';
   place.hidden = message === undefined;
 }
+
+/**
+ * Lets the person keep a file that was made here.
+ * @param {string} name
+ * @param {BlobPart} content
+ * @param {string} type
+ */
+export function save(name, content, type = 'text/plain') {
+  const link = element('a');
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

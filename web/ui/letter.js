@@ -1,97 +1,117 @@
 /** A letter to a site that does not take part: made here, sent by the person, never through us. */
 
-import { byId, element } from './element.js';
+import { byId, save } from './element.js';
 import { text } from './texts.js';
 
 const letter = byId('letter', HTMLTextAreaElement);
 const questions = byId('questions', HTMLElement);
+const tongue = document.getElementById('tongue');
 const copied = byId('copied', HTMLElement);
 
-/** @param {string} id */
-function answer(id) {
-  const field = document.getElementById(id);
-  const isField = field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement;
-  return isField ? field.value.trim() : '';
+/** The words of the letter in one language: that of the page, or English. */
+class Words {
+  /** @param {HTMLTemplateElement} template */
+  constructor(template) {
+    this.language = template.lang;
+    this.direction = template.dir;
+    this.template = template;
+  }
+
+  /**
+   * @param {string} name
+   * @param {Record<string, string>} [values] for the places in braces
+   */
+  say(name, values = {}) {
+    const found = this.template.content.querySelector(`[data-text="${name}"]`)?.textContent ?? '';
+    return found.replace(/\{(\w+)\}/g, (_, place) => values[place] ?? '');
+  }
+
+  /**
+   * What the person wrote, or what is still to be filled in.
+   * @param {string} id
+   */
+  answer(id) {
+    const field = document.getElementById(id);
+    const isField = field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement;
+    return (isField && field.value.trim()) || this.say(`no_${id}`);
+  }
+}
+
+/** @type {Map<string, Words>} */
+const languages = new Map();
+for (const each of document.querySelectorAll('template[data-letter]')) {
+  if (each instanceof HTMLTemplateElement) languages.set(each.lang, new Words(each));
+}
+
+/** @param {string} name */
+function chosen(name) {
+  const checked = document.querySelector(`input[name=${name}]:checked`);
+  return checked instanceof HTMLInputElement ? checked.value : '';
+}
+
+function write() {
+  const words = /** @type {Words} */ (languages.get(chosen('tongue') || 'en'));
+  const isMinor = byId('minor', HTMLInputElement).checked;
+  const parts = chosen('law') === 'us' ? unitedStates(words, isMinor) : europeanUnion(words, isMinor);
+  letter.lang = words.language;
+  letter.dir = words.direction;
+  letter.value = `${parts.map((lines) => lines.filter(Boolean).join('\n')).join('\n\n')}\n`;
 }
 
 /**
- * What each law asks for. United States: 47 U.S.C. 223a(a)(1)(B), four parts. European Union:
- * Regulation (EU) 2022/2065, article 16(2); (c) frees those from giving a name whose notice
- * concerns sexual abuse of children.
+ * The four parts of a notice: 47 U.S.C. 223a(a)(1)(B).
+ * @param {Words} words
+ * @param {boolean} isMinor
+ * @returns {string[][]} paragraphs of lines
  */
-function write() {
-  const law = document.querySelector('input[name=law]:checked');
-  const isMinor = byId('minor', HTMLInputElement).checked;
-  const site = answer('site') || '[name of the site]';
-  const links = answer('links') || '[addresses]';
-  const shows = answer('shows') || '[a few words]';
-  const writer = answer('writer') || '[name]';
-  const contact = answer('contact') || '[e-mail address]';
-  const isUnitedStates = law instanceof HTMLInputElement && law.value === 'us';
-  letter.value = isUnitedStates
-    ? unitedStates({ site, links, shows, writer, contact, isMinor })
-    : europeanUnion({ site, links, shows, writer, contact, isMinor });
+function unitedStates(words, isMinor) {
+  return [
+    [words.say('to', { site: words.answer('site') })],
+    [words.say('us')],
+    [
+      words.say('us_where'),
+      words.say('us_here'),
+      words.answer('links'),
+      words.say('shows', { shows: words.answer('shows') }),
+      words.say('us_copies'),
+    ],
+    [words.say('us_consent'), words.say('us_faith'), isMinor ? words.say('minor') : ''],
+    [words.say('us_contact'), words.answer('contact')],
+    [words.say('us_signature'), words.answer('writer')],
+    [words.say('us_deadline')],
+  ];
 }
 
-/** @typedef {{site: string, links: string, shows: string, writer: string, contact: string, isMinor: boolean}} Answers */
-
-/** @param {Answers} answers */
-function unitedStates({ site, links, shows, writer, contact, isMinor }) {
-  return `To ${site}
-
-Request for removal under the TAKE IT DOWN Act (47 U.S.C. 223a)
-
-1. What and where
-An intimate picture or video of me is on your service, here:
-${links}
-It shows: ${shows}
-Please also remove known identical copies.
-
-2. Without consent
-I believe in good faith that it was published without my consent.${minorLine(isMinor)}
-
-3. How to reach me
-${contact}
-
-4. Signature
-${writer}
-
-The Act asks you to remove it as soon as possible, and within 48 hours of this request.
-`;
-}
-
-/** @param {Answers} answers */
-function europeanUnion({ site, links, shows, writer, contact, isMinor }) {
-  const name = isMinor ? `${writer} (article 16(2)(c) lets me leave out name and e-mail address)` : writer;
-  return `To ${site}
-
-Notice under article 16 of Regulation (EU) 2022/2065 (Digital Services Act)
-
-a) Why this is illegal content
-It is an intimate picture or video of me, published without my consent.${minorLine(isMinor)}
-It shows: ${shows}
-
-b) Where it is
-${links}
-
-c) Name and e-mail address
-${name}
-${contact}
-
-d) Statement
-I believe in good faith that the information and allegations in this notice are accurate and complete.
-
-Please confirm that you received this notice, and tell me your decision and how I can contest it.
-`;
-}
-
-/** @param {boolean} isMinor */
-function minorLine(isMinor) {
-  return isMinor ? '\nI was, or may have been, under 18 years old in it.' : '';
+/**
+ * Regulation (EU) 2022/2065, article 16(2), a to d; (c) frees those from giving a name whose
+ * notice concerns sexual abuse of children.
+ * @param {Words} words
+ * @param {boolean} isMinor
+ * @returns {string[][]} paragraphs of lines
+ */
+function europeanUnion(words, isMinor) {
+  return [
+    [words.say('to', { site: words.answer('site') })],
+    [words.say('eu')],
+    [
+      words.say('eu_why'),
+      words.say('eu_it_is'),
+      isMinor ? words.say('minor') : '',
+      words.say('shows', { shows: words.answer('shows') }),
+    ],
+    [words.say('eu_where'), words.answer('links')],
+    [words.say('eu_name'), words.answer('writer'), words.answer('contact'), isMinor ? words.say('eu_free') : ''],
+    [words.say('eu_statement'), words.say('eu_faith')],
+    [words.say('eu_answer')],
+  ];
 }
 
 questions.hidden = false;
 questions.addEventListener('input', write);
+if (tongue !== null) {
+  tongue.hidden = false;
+  tongue.addEventListener('input', write);
+}
 write();
 
 byId('copy', HTMLButtonElement).addEventListener('click', async () => {
@@ -103,10 +123,4 @@ byId('copy', HTMLButtonElement).addEventListener('click', async () => {
   }
 });
 
-byId('save', HTMLButtonElement).addEventListener('click', () => {
-  const link = element('a');
-  link.href = URL.createObjectURL(new Blob([letter.value], { type: 'text/plain' }));
-  link.download = 'letter.txt';
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-});
+byId('save', HTMLButtonElement).addEventListener('click', () => save('letter.txt', letter.value));

@@ -1,14 +1,18 @@
 /** What became of a case: read, extended and withdrawn with the receipt, which stays here. */
 
-import { MalformedReceiptError, Receipt } from '../case/receipt.js';
+import { addEntry, entriesOfLogWith, LogProofError } from '../case/log.js';
+import { fromBase64, MalformedReceiptError, Receipt } from '../case/receipt.js';
 import { Case, ServiceError } from '../case/service.js';
-import { button, byId, element, problem } from './element.js';
-import { count, date, hasText, text } from './texts.js';
+import { button, byId, element, problem, save } from './element.js';
+import { count, counted, date, hasText, text } from './texts.js';
 
 const form = byId('open', HTMLFormElement);
 const field = byId('receipt', HTMLInputElement);
 const view = byId('case', HTMLElement);
 const note = byId('note', HTMLElement);
+const { logOrigin = '', logKey = '' } = byId('main', HTMLElement).dataset;
+/** The key stands in this page, from the settings: not in the answers that it judges. */
+const log = { origin: logOrigin, key: fromBase64(logKey) };
 const withdrawAll = byId('withdraw-all', HTMLButtonElement);
 
 /** @type {Case | null} */
@@ -21,7 +25,7 @@ form.addEventListener('submit', (event) => {
   event.preventDefault();
   void attempt(form, async () => {
     const receipt = Receipt.fromText(field.value);
-    open = new Case(receipt, byId('main', HTMLElement).dataset.logOrigin ?? '');
+    open = new Case(receipt, log.origin);
     render(await open.status());
     field.value = '';
     form.hidden = true;
@@ -86,16 +90,58 @@ function itemRow(item, number) {
     row.append(element('p', text('nothing_yet')));
   }
   if (item.listing_id !== null) {
-    const proof = element('p', text('in_log', { number: count(item.listing_id) }));
-    proof.className = 'hint';
-    row.append(proof);
+    const place = element('div');
+    row.append(place);
+    void showProof(place, item.listing_id, item.commitment, name);
   }
   if (canWithdraw(item)) {
     const control = confirming(button(text('withdraw'), () => undefined), () => withdraw([number]));
     control.setAttribute('aria-label', `${text('withdraw')}: ${name}`);
-    row.append(control);
+    const controls = element('p');
+    controls.className = 'row';
+    controls.append(control);
+    row.append(controls);
   }
   return row;
+}
+
+/**
+ * Checks on this device that the item's entry stands in the public log, and says so or warns.
+ * @param {HTMLElement} place
+ * @param {number} listing
+ * @param {string} commitment hex
+ * @param {string} name of the item
+ */
+async function showProof(place, listing, commitment, name) {
+  const line = element('p', text('in_log_checking', { number: count(listing) }));
+  line.className = 'hint';
+  place.append(line);
+  /** @param {string} words */
+  const say = (words) => {
+    line.textContent = text(words, { number: count(listing) });
+  };
+  try {
+    const file = await /** @type {Case} */ (open).proof(listing);
+    const bytes = Uint8Array.from(commitment.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+    const size = await entriesOfLogWith(file, addEntry(bytes), listing, log);
+    say('in_log_true');
+    line.append(` ${counted('log_size', size)}`);
+    const keep = button(text('save_proof'), () =>
+      save(`${listing}.tlog-proof`, /** @type {BlobPart} */ (file), 'application/octet-stream'),
+    );
+    keep.setAttribute('aria-label', `${text('save_proof')}: ${name}`);
+    const controls = element('p');
+    controls.className = 'row';
+    controls.append(keep);
+    place.append(controls);
+  } catch (error) {
+    if (error instanceof ServiceError) return say('in_log_unchecked');
+    if (!(error instanceof LogProofError)) throw error;
+    line.className = 'problem';
+    line.setAttribute('role', 'alert');
+    say('in_log_false');
+  }
+  return undefined;
 }
 
 /** @param {import('../case/service.js').PlatformStatus} platform */
@@ -112,7 +158,9 @@ function platformLines(platform) {
     ['forgotten', platform.forgotten_at, null],
   ];
   for (const [name, at, reason] of events) {
-    if (at) lines.push(text(name, { date: date(at), reason: reason ? text(reason) : '' }));
+    if (!at) continue;
+    const values = { date: date(at), reason: reason ? text(reason) : '' };
+    lines.push(name === 'blocked' ? counted(name, platform.blocked_count ?? 1, values) : text(name, values));
   }
   return lines;
 }

@@ -5,8 +5,13 @@ const template = /** @type {HTMLTemplateElement} */ (document.getElementById('te
 
 /** @type {Map<string, string>} */
 const texts = new Map();
+/** @type {Map<string, Map<number, string>>} as each text reads for some numbers */
+const countedTexts = new Map();
 for (const each of template.content.querySelectorAll('[data-text]')) {
-  texts.set(each.getAttribute('data-text') ?? '', each.textContent ?? '');
+  const name = each.getAttribute('data-text') ?? '';
+  const sample = each.getAttribute('data-count');
+  if (sample === null) texts.set(name, each.textContent ?? '');
+  else countedTexts.set(name, (countedTexts.get(name) ?? new Map()).set(Number(sample), each.textContent ?? ''));
 }
 
 /**
@@ -15,7 +20,27 @@ for (const each of template.content.querySelectorAll('[data-text]')) {
  * @returns {string} `failed`'s text if there is none of that name
  */
 export function text(name, values = {}) {
-  const found = texts.get(name) ?? texts.get('failed') ?? '';
+  return filled(texts.get(name) ?? texts.get('failed') ?? '', values);
+}
+
+/**
+ * @param {string} name
+ * @param {number} number whole, for the place {number}; it chooses among the language's plural forms
+ * @param {Record<string, string | number>} [values] for the other places
+ * @returns {string}
+ */
+export function counted(name, number, values = {}) {
+  const rules = new Intl.PluralRules(language);
+  const samples = countedTexts.get(name) ?? new Map();
+  const alike = [...samples.keys()].find((sample) => rules.select(sample) === rules.select(number));
+  return filled(samples.get(alike) ?? samples.get(100) ?? '', { ...values, number: count(number) });
+}
+
+/**
+ * @param {string} found
+ * @param {Record<string, string | number>} values
+ */
+function filled(found, values) {
   return found.replace(/\{(\w+)\}/g, (_, place) => String(values[place] ?? ''));
 }
 

@@ -1,18 +1,21 @@
 """Rules of the pages that need no browser: languages, helplines, branding, policies."""
 
+import gettext
 import re
 from datetime import date
 from pathlib import Path
 
 import pytest
+from babel import Locale
 from babel.messages.pofile import read_po
 
 from unspread.clearinghouse.pages.help_data import SHIPPED, read_help
 from unspread.clearinghouse.pages.languages import NAMES, RIGHT_TO_LEFT, choose, translated
 from unspread.clearinghouse.pages.policy import headers_for
 from unspread.clearinghouse.pages.services import Branding, contrast_with_white
+from unspread.clearinghouse.pages.templatetags.page_texts import SAMPLES
 from unspread.errors import InputError
-from web.messages import LOCALE, texts
+from web.messages import LOCALE, forms_of, texts, translations_of
 
 PLACE = re.compile(r"{\w+}|%\(\w+\)s")
 CATALOGUES = sorted(LOCALE.glob("*/LC_MESSAGES/django.po"))
@@ -20,13 +23,25 @@ CATALOGUES = sorted(LOCALE.glob("*/LC_MESSAGES/django.po"))
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parts[-3])
 def test_a_catalogue_translates_every_text_with_the_same_places(path: Path) -> None:
-    with path.open("rb") as source:
-        catalogue = {str(each.id): str(each.string) for each in read_po(source) if each.id}
-    wanted = {text for text, _ in texts()}
-    assert catalogue.keys() == wanted
+    catalogue = translations_of(path)
+    assert catalogue.keys() == {text for text, _ in texts()}
     for text, translation in catalogue.items():
-        assert translation, text
-        assert sorted(PLACE.findall(text)) == sorted(PLACE.findall(translation)), text
+        wanted = set(PLACE.findall(text[-1] if isinstance(text, tuple) else text))
+        for form in translation if isinstance(translation, tuple) else (translation,):
+            assert form, text
+            assert set(PLACE.findall(form)) == wanted, text
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.parts[-3])
+def test_each_number_is_counted_as_the_language_counts(path: Path) -> None:
+    # The browser knows CLDR's categories, gettext an index: a sample of each leads to the index.
+    with path.open("rb") as source:
+        counted = gettext.c2py(re.findall(r"plural=(.*?);", read_po(source).plural_forms)[0])
+    category = Locale.parse(path.parts[-3]).plural_form
+    index_of = {category(sample): counted(sample) for sample in reversed(SAMPLES)}
+    for number in range(1100):
+        assert counted(number) == index_of[category(number)], number
+    assert forms_of(path) == len(set(index_of.values()))
 
 
 def test_every_catalogue_is_offered_and_right_to_left_is_first_class() -> None:

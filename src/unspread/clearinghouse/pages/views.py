@@ -115,6 +115,7 @@ def _page(request: HttpRequest, language: str, name: str, **context: Any) -> Htt
         "brand": services().branding,
         "training": services().about().training,
         "language": language,
+        "language_name": NAMES[language],
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "reviewed": language in REVIEWED,
         "languages": [(code, NAMES[code]) for code in offered_languages()],
