@@ -218,18 +218,24 @@ def test_a_scan_of_halves_finds_every_pair(kernel):
 @pytest.mark.parametrize("listed", [5000, 81_000], ids=lambda count: f"{count} entries")
 def test_a_batch_met_bucket_by_bucket_finds_what_was_planted(kernel, listed):
     rng = np.random.default_rng(listed)
-    rows, queries = random_rows(listed, seed=21), random_rows(78_000, seed=22)
-    planted = np.sort(rng.permutation(len(queries))[:300])
-    numbers = rng.integers(0, listed, len(planted))
-    expected = []
-    for position, number in zip(planted.tolist(), numbers.tolist(), strict=True):
-        away = int(rng.integers(30, 33))
-        counts = list(compositions(away))[rng.integers(10)]
-        queries[position] = flipped_by_chunk(rows[number], np.roll(counts, rng.integers(16)), rng)
-        if away <= 31:
-            expected.append((position, number, away))
-    many = index_of(kernel, np.arange(listed), rows).within_many(queries)
-    assert list(zip(*(each.tolist() for each in many), strict=True)) == expected
+    rows = random_rows(listed, seed=21)
+    index = index_of(kernel, np.arange(listed), rows)
+    for radius_bits in (0, 7, 15, 16, 23, 31):
+        # As many as make either side the fuller one.
+        queries = random_rows(22_000, seed=22)
+        planted = np.sort(rng.permutation(len(queries))[:150])
+        numbers = rng.integers(0, listed, len(planted))
+        expected = []
+        for position, number in zip(planted.tolist(), numbers.tolist(), strict=True):
+            away = max(0, int(rng.integers(radius_bits - 1, radius_bits + 2)))
+            counts = list(compositions(away))[rng.integers(10)]
+            turned = np.roll(counts, rng.integers(CHUNKS))
+            queries[position] = flipped_by_chunk(rows[number], turned, rng)
+            away = distance_bits(queries[position], rows[number])
+            if away <= radius_bits:
+                expected.append((position, number, away))
+        many = index.within_many(queries, radius_bits)
+        assert list(zip(*(each.tolist() for each in many), strict=True)) == expected
 
 
 @KINDS

@@ -31,36 +31,63 @@ void *allocate(size_t bytes) {
 
 /* ---- sorting by key ---- */
 
-static void sort_by_byte(const uint64_t *from, uint64_t *to, size_t count, int shift) {
-    size_t starts[257] = {0};
-    for (size_t each = 0; each < count; each++) starts[(from[each] >> shift & 255) + 1]++;
-    for (int value = 0; value < 256; value++) starts[value + 1] += starts[value];
-    for (size_t each = 0; each < count; each++) to[starts[from[each] >> shift & 255]++] = from[each];
-}
-
-void sort_by_key(uint64_t *records, uint64_t *other, size_t count) {
-    sort_by_byte(records, other, count, 48);
-    sort_by_byte(other, records, count, 56);
-}
-
-void count_keys(const uint64_t *records, size_t count, size_t keys, uint32_t *offsets) {
+void sort_by_key(const uint16_t *chunks, const uint16_t *signatures, const uint32_t *numbers,
+                 size_t count, size_t keys, uint64_t *records, uint64_t *other, uint32_t *offsets) {
+    const uint16_t mask = (uint16_t)(keys - 1);
+    uint32_t low[257] = {0}, high[257] = {0};
     memset(offsets, 0, (keys + 1) * sizeof *offsets);
-    for (size_t each = 0; each < count; each++) offsets[(records[each] >> 48) + 1]++;
-    for (size_t key = 0; key < keys; key++) offsets[key + 1] += offsets[key];
+    for (size_t each = 0; each < count; each++) offsets[(chunks[each] & mask) + 1]++;
+    for (size_t key = 0; key < keys; key++) {
+        low[(key & 255) + 1] += offsets[key + 1], high[(key >> 8) + 1] += offsets[key + 1];
+        offsets[key + 1] += offsets[key];
+    }
+    for (int byte = 0; byte < 256; byte++) low[byte + 1] += low[byte], high[byte + 1] += high[byte];
+    for (size_t each = 0; each < count; each++) {
+        const uint64_t key = chunks[each] & mask;
+        other[low[key & 255]++] = key << 48 | (uint64_t)signatures[each] << 32 |
+                                  (numbers ? numbers[each] : (uint32_t)each);
+    }
+    for (size_t each = 0; each < count; each++) records[high[other[each] >> 56]++] = other[each];
 }
 
-int new_query_table(QueryTable *table, size_t queries, size_t rows, size_t keys) {
-    table->offsets = malloc((keys + 1) * sizeof *table->offsets);
-    table->values = calloc(queries + PADDING, sizeof *table->values);
-    table->signatures = calloc(queries + PADDING, sizeof *table->signatures);
-    table->numbers = allocate((queries + PADDING) * sizeof *table->numbers);
-    table->rows = calloc((rows < queries ? rows : 0) + PADDING, sizeof *table->rows);
-    return table->offsets && table->values && table->signatures && table->numbers && table->rows;
+static uint16_t chunk_of(const uint64_t *front, const uint64_t *back, size_t row, unsigned chunk) {
+    const uint64_t *half = chunk < 8 ? front : back;
+    return (uint16_t)(half[2 * row + (chunk >> 2 & 1)] >> (16 * (chunk & 3)));
+}
+
+int new_query_table(QueryTable *table, size_t queries, const Part *part, int by_key) {
+    const size_t room = queries + PADDING, kept = by_key ? part->kept : 0;
+    const size_t inner = kept < queries ? kept : queries;
+    table->records = allocate(room * sizeof *table->records);
+    table->other = allocate(room * sizeof *table->other);
+    table->offsets = malloc((part->keys + 1) * sizeof *table->offsets);
+    table->numbers = allocate(room * sizeof *table->numbers);
+    table->values = calloc(room, sizeof *table->values);
+    table->signatures = calloc(room, sizeof *table->signatures);
+    table->thirds = allocate(room * sizeof *table->thirds);
+    table->column = allocate((by_key ? part->rows : 0) * sizeof *table->column);
+    table->row_thirds = allocate((kept + PADDING) * sizeof *table->row_thirds);
+    table->twice = allocate((2 * inner + PADDING) * sizeof *table->twice);
+    return table->records && table->other && table->offsets && table->numbers && table->values &&
+           table->signatures && table->thirds && table->column && table->row_thirds && table->twice;
 }
 
 void free_query_table(QueryTable *table) {
-    free(table->offsets), free(table->values), free(table->signatures);
-    free(table->numbers), free(table->rows);
+    free(table->records), free(table->other), free(table->offsets), free(table->numbers);
+    free(table->values), free(table->signatures), free(table->thirds), free(table->column);
+    free(table->row_thirds), free(table->twice);
+}
+
+enum Status row_thirds(const Part *part, unsigned table, uint16_t *column, uint16_t *thirds) {
+    const size_t base = table * part->kept;
+    for (size_t row = 0; row < part->rows; row++)
+        column[row] = chunk_of(part->front, part->back, row, (table + 2) % CHUNKS);
+    for (size_t slot = 0; slot < part->kept; slot++) {
+        const uint32_t position = position_at(part, base + slot);
+        if (UNLIKELY(position >= part->rows)) return DAMAGED;
+        thirds[slot] = column[position];
+    }
+    return DONE;
 }
 
 /* ---- one kernel for each instruction set ---- */
@@ -233,12 +260,12 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         Py_ssize_t clumps = (Py_ssize_t)part->clumps, clumped = (Py_ssize_t)part->clumped;
         if (!take(given[7], &buffer[7], 4 * (clumps + 1), 0) ||
             !take(given[8], &buffer[8], 32 * clumps, 0) ||
-            !take(given[11], &buffer[11], 16 * clumped, 0) ||
-            !take(given[12], &buffer[12], 16 * clumped, 0))
+            !take(given[11], &buffer[11], 32 * clumps, 0) ||
+            !take(given[12], &buffer[12], 32 * clumped, 0))
             goto failed;
         part->clump_starts = buffer[7].buf, part->clump_centres = buffer[8].buf;
         part->clump_radii = buffer[9].buf, part->clump_positions = buffer[10].buf;
-        part->clump_front = buffer[11].buf, part->clump_back = buffer[12].buf;
+        part->clump_common = buffer[11].buf, part->clump_columns = buffer[12].buf;
     }
     return (PyObject *)view;
 failed:
@@ -549,11 +576,6 @@ static PyObject *permute(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static uint16_t chunk_of(const uint64_t *front, const uint64_t *back, size_t row, unsigned chunk) {
-    const uint64_t *half = chunk < 8 ? front : back;
-    return (uint16_t)(half[2 * row + (chunk >> 2 & 1)] >> (16 * (chunk & 3)));
-}
-
 /* fill_tables(front, back, kept, offsets, signatures, positions) */
 static PyObject *fill_tables(PyObject *self, PyObject *args) {
     (void)self;
@@ -577,16 +599,20 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
     Py_BEGIN_ALLOW_THREADS
     uint64_t *records = allocate(count * sizeof *records);
     uint64_t *other = allocate(count * sizeof *other);
-    if (records == NULL || other == NULL) status = OUT_OF_MEMORY;
+    uint16_t *chunks = malloc((count + 1) * sizeof *chunks);
+    uint16_t *following = malloc((count + 1) * sizeof *following);
+    if (!records || !other || !chunks || !following) status = OUT_OF_MEMORY;
     for (size_t each = 0; each < count && !status; each++)
         if (kept[each] >= rows || kept[each] >= 1u << 24) status = DAMAGED;
+    for (size_t each = 0; each < count && !status; each++)
+        following[each] = chunk_of(front, back, kept[each], 0);
     for (unsigned table = 0; table < CHUNKS && !status; table++) {
+        uint16_t *spent = chunks;
+        chunks = following, following = spent;
         for (size_t each = 0; each < count; each++)
-            records[each] = (uint64_t)(chunk_of(front, back, kept[each], table) & (keys - 1)) << 48 |
-                            (uint64_t)chunk_of(front, back, kept[each], (table + 1) % CHUNKS) << 32 |
-                            kept[each];
-        sort_by_key(records, other, count);
-        count_keys(records, count, keys, (uint32_t *)buffers[3].buf + table * (keys + 1));
+            following[each] = chunk_of(front, back, kept[each], (table + 1) % CHUNKS);
+        sort_by_key(chunks, following, kept, count, keys, records, other,
+                    (uint32_t *)buffers[3].buf + table * (keys + 1));
         uint16_t *signatures = (uint16_t *)buffers[4].buf + table * count;
         uint8_t *positions = (uint8_t *)buffers[5].buf + 3 * table * count;
         for (size_t each = 0; each < count; each++) {
@@ -595,7 +621,7 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
                 positions[3 * each + byte] = (uint8_t)(records[each] >> (8 * byte));
         }
     }
-    free(records), free(other);
+    free(records), free(other), free(chunks), free(following);
     Py_END_ALLOW_THREADS
     release(buffers, 6);
     if (status) return fail(status);

@@ -9,6 +9,7 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define GNU 1
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define PREFETCH(p) __builtin_prefetch(p)
 /* Into the second cache: so much at once that the first would not hold it. */
 #define PREFETCH_FAR(p) __builtin_prefetch(p, 0, 2)
@@ -16,6 +17,7 @@
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
 #define GNU 0
+#define ALWAYS_INLINE __forceinline
 #define PREFETCH(p) ((void)0)
 #define PREFETCH_FAR(p) ((void)0)
 #define LIKELY(x) (x)
@@ -67,24 +69,36 @@ typedef struct {
     size_t keys, usual; /* 2 ** key_bits; rows that few buckets exceed */
     size_t clumps, clumped;
     const uint32_t *clump_starts, *clump_radii, *clump_positions;
-    const uint64_t *clump_centres, *clump_front, *clump_back;
+    const uint64_t *clump_centres, *clump_common, *clump_columns;
 } Part;
 
 typedef struct {
     uint32_t start, count; /* of slots: places in all tables, one after the other */
 } Bucket;
 
-/* Queries in the order of one table, and room for the rows' signatures, all with PADDING. */
+/* Queries in the order of one table, with PADDING, and room for what `join_by_key` needs. */
 typedef struct {
-    uint32_t *offsets;
-    uint16_t *values, *signatures, *rows;
-    uint32_t *numbers;
+    uint64_t *records, *other;
+    uint32_t *offsets, *numbers;
+    uint16_t *values, *signatures, *thirds;
+    uint16_t *column, *row_thirds; /* a chunk of all rows; the same in the table's order */
+    uint32_t *twice; /* each inner signature, written twice, and as much room behind them */
 } QueryTable;
 
-/* Up to 32 outer signatures beside STRIDE inner ones: bit 32 * (step % 2) + lane of pairs[step / 2]
-   is set where they are near. Steps that are not before `end` do not count. */
+/* Queries or rows in the order of one table: where buckets begin, the second and the third chunks. */
 typedef struct {
-    uint32_t outer, inner, end;
+    const uint32_t *from;
+    const uint16_t *signatures, *thirds;
+    size_t count, readable;
+} Side;
+
+/* Up to 32 outer signatures beside STRIDE inner ones, from `step` on in bucket `key`; for those from
+   `split` on in the bucket beside it. Bit 32 * (i % 2) + lane of pairs[i / 2] is set where the i-th of
+   them is near the lane's, if the bucket has so many. */
+typedef struct {
+    uint32_t outer;
+    uint16_t split, flipped;
+    uint32_t key, step;
     uint64_t pairs[2];
 } Meeting;
 
@@ -93,6 +107,7 @@ typedef struct {
     const Part *part;
     const Query *queries;
     unsigned radius, table;
+    int thirds; /* whether all passed the filter of three prefixes, too */
     uint32_t slots[BLOCK], numbers[BLOCK];
     Meeting meetings[MEETINGS];
     size_t count, verified, allowed;
@@ -158,11 +173,14 @@ static inline uint32_t lowest(uint64_t mask) {
 /* Like malloc; large memory comes in large pages, where the system has them: queries are met in a
    random order, and small pages would be looked up more often than read. */
 void *allocate(size_t bytes);
-/* Sorts records by their keys, the highest 16 bits, stably; `other` has the same room. */
-void sort_by_key(uint64_t *records, uint64_t *other, size_t count);
-/* offsets[k] = how many records have a key below k, for k up to `keys`. */
-void count_keys(const uint64_t *records, size_t count, size_t keys, uint32_t *offsets);
-int new_query_table(QueryTable *table, size_t queries, size_t rows, size_t keys);
+/* Sorts, stably, by the lowest bits of `chunks`. Each record holds key, signature and number, from the
+   highest bits down: 16, 16, 32; numbers count up if there are none. `other` is room for as many;
+   offsets[k] = how many keys are below k, for k up to `keys`. */
+void sort_by_key(const uint16_t *chunks, const uint16_t *signatures, const uint32_t *numbers,
+                 size_t count, size_t keys, uint64_t *records, uint64_t *other, uint32_t *offsets);
+int new_query_table(QueryTable *table, size_t queries, const Part *part, int by_key);
 void free_query_table(QueryTable *table);
+/* The chunk two behind the key's of every row, in the table's order; `column` is room for all rows. */
+enum Status row_thirds(const Part *part, unsigned table, uint16_t *column, uint16_t *thirds);
 
 #endif

@@ -11,6 +11,14 @@
 #if LEVEL == 3
 #define LANES 32
 typedef __m512i ISA(Vector);
+typedef __mmask32 ISA(Lanes);
+TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) {
+    return first < LANES ? ~0u << first : 0;
+}
+TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
+    return _mm512_mask_blend_epi16(upper, a, b);
+}
+TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) { return _mm512_set1_epi32((int)two); }
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return _mm512_set1_epi16((short)value); }
 TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
     (void)readable;
@@ -23,6 +31,15 @@ TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, i
 #elif LEVEL == 2
 #define LANES 16
 typedef __m256i ISA(Vector);
+typedef __m256i ISA(Lanes);
+TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) {
+    const __m256i lanes = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm256_cmpgt_epi16(lanes, _mm256_set1_epi16((short)(first < LANES ? first : LANES) - 1));
+}
+TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
+    return _mm256_blendv_epi8(a, b, upper);
+}
+TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) { return _mm256_set1_epi32((int)two); }
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return _mm256_set1_epi16((short)value); }
 #define ISA_LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
 TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, int allowed) {
@@ -37,6 +54,18 @@ TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, i
 #elif LEVEL == 1
 #define LANES 8
 typedef uint16_t ISA(Vector) __attribute__((vector_size(16)));
+typedef uint16_t ISA(Lanes) __attribute__((vector_size(16)));
+TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) {
+    const ISA(Vector) lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (ISA(Lanes))(lanes >= (uint16_t)(first < LANES ? first : LANES));
+}
+TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
+    return (a & ~upper) | (b & upper);
+}
+TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) {
+    ISA(Vector) none = {0};
+    return none + (uint16_t)two;
+}
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) {
     ISA(Vector) none = {0};
     return none + value;
@@ -61,6 +90,12 @@ TARGET static inline uint32_t ISA(near16)(ISA(Vector) given, ISA(Vector) want, i
 #else
 #define LANES 1
 typedef uint16_t ISA(Vector);
+typedef int ISA(Lanes);
+TARGET static inline ISA(Lanes) ISA(lanes_from)(uint32_t first) { return first == 0; }
+TARGET static inline ISA(Vector) ISA(either)(ISA(Lanes) upper, ISA(Vector) a, ISA(Vector) b) {
+    return upper ? b : a;
+}
+TARGET static inline ISA(Vector) ISA(fill_twice)(uint32_t two) { return (ISA(Vector))two; }
 TARGET static inline ISA(Vector) ISA(fill)(uint16_t value) { return value; }
 TARGET static inline ISA(Vector) ISA(load)(const uint16_t *from, size_t count, size_t readable) {
     (void)count, (void)readable;
@@ -158,6 +193,40 @@ TARGET static inline __m256i ISA(wanted)(const uint64_t *half) {
 }
 #endif
 
+/* Bits in which each of WORDS words differs from `wanted`, in 64 bits each. */
+#if LEVEL == 3
+#define WORDS 8
+typedef __m512i ISA(Sums);
+TARGET static inline ISA(Sums) ISA(apart)(const uint64_t *words, uint64_t wanted) {
+    const __m512i given = _mm512_loadu_si512(words), same = _mm512_set1_epi64((long long)wanted);
+    return _mm512_popcnt_epi64(_mm512_xor_si512(given, same));
+}
+TARGET static inline ISA(Sums) ISA(plus)(ISA(Sums) a, ISA(Sums) b) { return _mm512_add_epi64(a, b); }
+TARGET static inline uint32_t ISA(within)(ISA(Sums) sums, unsigned radius) {
+    return _mm512_cmple_epu64_mask(sums, _mm512_set1_epi64(radius));
+}
+#elif LEVEL == 2
+#define WORDS 4
+typedef __m256i ISA(Sums);
+TARGET static inline ISA(Sums) ISA(apart)(const uint64_t *words, uint64_t wanted) {
+    const __m256i given = _mm256_loadu_si256((const __m256i *)words);
+    return ISA(counted)(_mm256_xor_si256(given, _mm256_set1_epi64x((long long)wanted)));
+}
+TARGET static inline ISA(Sums) ISA(plus)(ISA(Sums) a, ISA(Sums) b) { return _mm256_add_epi64(a, b); }
+TARGET static inline uint32_t ISA(within)(ISA(Sums) sums, unsigned radius) {
+    const __m256i beyond = _mm256_cmpgt_epi64(sums, _mm256_set1_epi64x(radius));
+    return ~(uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(beyond)) & 15;
+}
+#else
+#define WORDS 1
+typedef unsigned ISA(Sums);
+TARGET static inline ISA(Sums) ISA(apart)(const uint64_t *words, uint64_t wanted) {
+    return POPCOUNT(*words ^ wanted);
+}
+TARGET static inline ISA(Sums) ISA(plus)(ISA(Sums) a, ISA(Sums) b) { return a + b; }
+TARGET static inline uint32_t ISA(within)(ISA(Sums) sums, unsigned radius) { return sums <= radius; }
+#endif
+
 TARGET static size_t ISA(near)(const uint64_t *front, const uint64_t *back, size_t count,
                                const uint64_t *row, unsigned radius, uint32_t *out) {
     size_t at = 0, found = 0;
@@ -207,13 +276,12 @@ TARGET static size_t ISA(near)(const uint64_t *front, const uint64_t *back, size
 
 /* ---- one query ---- */
 
-/* Every row near the query, in order; `map` gives their positions in the part, or is NULL. Stops
-   when more than `limit` were found, all with lower ids than what remains: ids ascend, except in
+/* Every row of a part near the query, in order. Stops when more than `limit` were found, all with lower ids than what remains: ids ascend, except in
    the tail, whose limit is SIZE_MAX. */
-TARGET static enum Status ISA(scan_part)(const Part *part, const uint64_t *front,
-                                         const uint64_t *back, size_t rows, const uint32_t *map,
-                                         const Query *query, uint32_t number, unsigned radius,
-                                         size_t limit, Hits *hits) {
+TARGET static enum Status ISA(scan_part)(const Part *part, const Query *query, uint32_t number,
+                                         unsigned radius, size_t limit, Hits *hits) {
+    const uint64_t *front = part->front, *back = part->back;
+    const size_t rows = part->rows;
     uint32_t near[BLOCK + 1];
     const size_t before = hits->count;
     for (size_t start = 0; start < rows; start += BLOCK) {
@@ -221,13 +289,11 @@ TARGET static enum Status ISA(scan_part)(const Part *part, const uint64_t *front
         size_t found =
             ISA(near)(front + 2 * start, back + 2 * start, count, query->words, radius, near);
         for (size_t each = 0; each < found; each++) {
-            size_t at = start + near[each];
+            const size_t at = start + near[each];
             unsigned distance = DISTANCE2(front + 2 * at, query->words) +
                                 DISTANCE2(back + 2 * at, query->words + 2);
-            size_t position = map ? map[at] : at;
-            if (position >= part->rows) return DAMAGED;
-            if (part->dead[position]) continue;
-            int64_t id = part->ids[position];
+            if (part->dead[at]) continue;
+            int64_t id = part->ids[at];
             if (hits->count - before > limit && id > hits->items[hits->count - 1].id) return DONE;
             if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
         }
@@ -235,12 +301,84 @@ TARGET static enum Status ISA(scan_part)(const Part *part, const uint64_t *front
     return DONE;
 }
 
+/* Which of `count` members, from `at` on, are within the radius, over all words but first over `words`
+   of them; *passed says how often those did not suffice. Reads WORDS members at once. */
+TARGET static ALWAYS_INLINE size_t ISA(near_members)(const uint64_t *const columns[4],
+                                                     const uint64_t wanted[4], int words, size_t at,
+                                                     size_t count, unsigned radius, uint32_t *out,
+                                                     size_t *passed) {
+    size_t found = 0;
+    for (size_t each = 0; each < count; each += WORDS) {
+        ISA(Sums) sums = ISA(apart)(columns[0] + at + each, wanted[0]);
+        for (int word = 1; word < words; word++)
+            sums = ISA(plus)(sums, ISA(apart)(columns[word] + at + each, wanted[word]));
+        if (LIKELY(!ISA(within)(sums, radius))) continue;
+        for (int word = words; word < 4; word++)
+            sums = ISA(plus)(sums, ISA(apart)(columns[word] + at + each, wanted[word]));
+        ++*passed;
+        for (uint32_t mask = ISA(within)(sums, radius); mask; mask &= mask - 1)
+            out[found++] = (uint32_t)each + lowest(mask);
+    }
+    return found;
+}
+
+/* The same for the members from..to of a clump. The words in which the query is least like the centre
+   are compared first, and as many of them as mostly suffice. */
+TARGET static enum Status ISA(scan_clump)(const Part *part, const uint64_t *centre, size_t from,
+                                          size_t to, const Query *query, uint32_t number,
+                                          unsigned radius, size_t limit, Hits *hits) {
+    enum { MEMBERS = 512 };
+    const uint64_t *columns[4];
+    uint64_t wanted[4];
+    unsigned away[4];
+    uint32_t near[MEMBERS + WORDS];
+    for (int word = 0; word < 4; word++) {
+        const unsigned bits = POPCOUNT(query->words[word] ^ centre[word]);
+        int place = word;
+        for (; place > 0 && away[place - 1] < bits; place--) {
+            away[place] = away[place - 1];
+            columns[place] = columns[place - 1], wanted[place] = wanted[place - 1];
+        }
+        away[place] = bits, wanted[place] = query->words[word];
+        columns[place] = part->clump_columns + (size_t)word * part->clumped;
+    }
+    const size_t before = hits->count;
+    int words = 2;
+    size_t at = from;
+    while (at < to) {
+        size_t count = to - at < MEMBERS ? to - at : MEMBERS, found = 0, passed = 0;
+        if (count < WORDS) {
+            for (; found < count; found++) near[found] = (uint32_t)found;
+        } else {
+            count -= count % WORDS;
+            found = words == 2   ? ISA(near_members)(columns, wanted, 2, at, count, radius, near, &passed)
+                    : words == 3 ? ISA(near_members)(columns, wanted, 3, at, count, radius, near, &passed)
+                                 : ISA(near_members)(columns, wanted, 4, at, count, radius, near, &passed);
+            words += words < 4 && passed > count / WORDS / 8;
+        }
+        for (size_t each = 0; each < found; each++) {
+            const size_t member = at + near[each], position = part->clump_positions[member];
+            unsigned distance = 0;
+            for (int word = 0; word < 4; word++)
+                distance += POPCOUNT(columns[word][member] ^ wanted[word]);
+            if (UNLIKELY(position >= part->rows)) return DAMAGED;
+            if (distance > radius || part->dead[position]) continue;
+            const int64_t id = part->ids[position];
+            if (hits->count - before > limit && id > hits->items[hits->count - 1].id) return DONE;
+            if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
+        }
+        at += count;
+    }
+    return DONE;
+}
+
 /* Of survivors (slot in the tables, number of the query), those within the radius. A row is
-   reported from the first table that finds it: no set is needed to tell it once. */
+   reported from the first table whose filter, of two or three prefixes, it passes: no set is needed to
+   tell it once. */
 TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, unsigned radius,
-                                      unsigned table, const uint32_t *slots, const uint32_t *numbers,
-                                      size_t count, Hits *hits) {
-    const unsigned one = radius / 16, two = radius / 8;
+                                      unsigned table, int thirds, const uint32_t *slots,
+                                      const uint32_t *numbers, size_t count, Hits *hits) {
+    const unsigned one = radius / 16, two = radius / 8, three = thirds ? 3 * radius / 16 : 256;
     uint32_t positions[BLOCK];
     for (size_t each = 0; each < count; each++) {
         positions[each] = position_at(part, slots[each]);
@@ -262,8 +400,9 @@ TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, un
             numbers ? table : (unsigned)(slots[each] / (part->kept ? part->kept : 1)), first = 0;
         for (;; first++) {
             unsigned own = POPCOUNT(chunk(&differing, first));
-            unsigned next = POPCOUNT(chunk(&differing, first + 1));
-            if (own <= one && own + next <= two) break;
+            unsigned next = own + POPCOUNT(chunk(&differing, first + 1));
+            unsigned third = next + POPCOUNT(chunk(&differing, first + 2));
+            if (own <= one && next <= two && third <= three) break;
         }
         if (first == owner &&
             !push(hits, part->ids[at], numbers ? numbers[each] : 0, distance))
@@ -356,7 +495,7 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
             const uint32_t count = left.count < 32 ? left.count : 32;
             uint32_t mask = ISA(near_few)(part, left.start, count, want, allowed - (flip != 0));
             if (UNLIKELY(survivors > BLOCK - 32)) {
-                enum Status status = ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
+                enum Status status = ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
                 if (status) return status;
                 survivors = 0;
             }
@@ -367,20 +506,24 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
             left.start += count, left.count -= count;
         }
     }
-    return ISA(verify)(part, query, radius, 0, slots, NULL, survivors, hits);
+    return ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
 }
 
 TARGET static enum Status ISA(scan_clumps)(const Part *part, const Query *query, uint32_t number,
                                            unsigned radius, size_t limit, Hits *hits) {
     for (size_t clump = 0; clump < part->clumps; clump++) {
         const uint64_t *centre = part->clump_centres + 4 * clump;
+        const uint64_t *common = part->clump_common + 4 * clump;
         unsigned away = DISTANCE2(centre, query->words) + DISTANCE2(centre + 2, query->words + 2);
         if (LIKELY(away > part->clump_radii[clump] + radius)) continue;
+        unsigned beyond = 0;
+        for (int word = 0; word < 4; word++)
+            beyond += POPCOUNT((centre[word] ^ query->words[word]) & common[word]);
+        if (beyond > radius) continue;
         size_t start = part->clump_starts[clump], end = part->clump_starts[clump + 1];
         if (start > end || end > part->clumped) return DAMAGED;
-        enum Status status = ISA(scan_part)(
-            part, part->clump_front + 2 * start, part->clump_back + 2 * start, end - start,
-            part->clump_positions + start, query, number, radius, limit, hits);
+        enum Status status = ISA(scan_clump)(part, centre, start, end, query, number, radius, limit,
+                                             hits);
         if (status) return status;
     }
     return DONE;
@@ -396,8 +539,7 @@ TARGET static enum Status ISA(search)(const Part *part, const Query *query, uint
         for (size_t each = before; each < hits->count; each++) hits->items[each].query = number;
         if (!too_many) return ISA(scan_clumps)(part, query, number, radius, limit, hits);
     }
-    return ISA(scan_part)(part, part->front, part->back, part->rows, NULL, query, number, radius,
-                          limit, hits);
+    return ISA(scan_part)(part, query, number, radius, limit, hits);
 }
 
 /* ---- many queries ---- */
@@ -405,7 +547,7 @@ TARGET static enum Status ISA(search)(const Part *part, const Query *query, uint
 TARGET static enum Status ISA(flush)(Survivors *survivors) {
     enum Status status =
         ISA(verify)(survivors->part, survivors->queries, survivors->radius, survivors->table,
-                    survivors->slots, survivors->numbers, survivors->count, survivors->hits);
+                    survivors->thirds, survivors->slots, survivors->numbers, survivors->count, survivors->hits);
     survivors->verified += survivors->count;
     survivors->count = 0;
     return status;
@@ -455,31 +597,29 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
     return ISA(flush)(survivors);
 }
 
-/* Two inner signatures beside the outer ones, the first's mask below the second's. */
-TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint16_t *inner, int allowed,
-                                             uint32_t real) {
+/* Which lanes of `given` are near their bucket's signature: the inner one of `high` for the lanes in
+   `upper`, else that of `low`. Two of each, the first's mask below the second's. */
+TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint32_t *low,
+                                             const uint32_t *high, ISA(Lanes) upper, uint32_t real,
+                                             int allowed) {
+    const ISA(Vector) a = ISA(either)(upper, ISA(fill_twice)(low[0]), ISA(fill_twice)(high[0]));
+    const ISA(Vector) b = ISA(either)(upper, ISA(fill_twice)(low[1]), ISA(fill_twice)(high[1]));
 #if LEVEL == 3
     const __m512i bound = _mm512_set1_epi16((short)allowed);
-    __m512i a = _mm512_popcnt_epi16(_mm512_xor_si512(given, ISA(fill)(inner[0])));
-    __m512i b = _mm512_popcnt_epi16(_mm512_xor_si512(given, ISA(fill)(inner[1])));
-    return _mm512_kunpackd(_mm512_mask_cmple_epu16_mask(real, b, bound),
-                           _mm512_mask_cmple_epu16_mask(real, a, bound));
+    return _mm512_kunpackd(
+        _mm512_mask_cmple_epu16_mask(real, _mm512_popcnt_epi16(_mm512_xor_si512(given, b)), bound),
+        _mm512_mask_cmple_epu16_mask(real, _mm512_popcnt_epi16(_mm512_xor_si512(given, a)), bound));
 #else
-    return (ISA(near16)(given, ISA(fill)(inner[0]), allowed) & real) |
-           (uint64_t)(ISA(near16)(given, ISA(fill)(inner[1]), allowed) & real) << 32;
+    return (ISA(near16)(given, a, allowed) & real) |
+           (uint64_t)(ISA(near16)(given, b, allowed) & real) << 32;
 #endif
 }
 
-/* Takes the pairs out of meetings. */
-TARGET static enum Status ISA(settle)(const QueryTable *sorted, int rows_in_vectors, size_t met,
-                                      Survivors *survivors) {
+/* Takes the pairs out of meetings, and keeps those whose third chunks are near, too. */
+TARGET static enum Status ISA(settle)(const QueryTable *sorted, const Side *outer, const Side *inner,
+                                      int rows_are_outer, size_t met, Survivors *survivors) {
     const uint32_t base = (uint32_t)(survivors->table * survivors->part->kept);
-    const uint8_t *positions = survivors->part->positions;
-    for (size_t number = 0; number < met; number++) {
-        const Meeting *meeting = &survivors->meetings[number];
-        PREFETCH(sorted->numbers + (rows_in_vectors ? meeting->inner : meeting->outer));
-        PREFETCH(positions + 3 * ((size_t)base + (rows_in_vectors ? meeting->outer : meeting->inner)));
-    }
+    const unsigned three = 3 * survivors->radius / 16;
     for (size_t number = 0; number < met; number++) {
         const Meeting *meeting = &survivors->meetings[number];
         if (UNLIKELY(survivors->count > BLOCK - STRIDE * 32)) {
@@ -490,60 +630,74 @@ TARGET static enum Status ISA(settle)(const QueryTable *sorted, int rows_in_vect
         uint64_t low = meeting->pairs[0], high = meeting->pairs[1];
         do {
             const uint64_t pairs = low ? low : high, left = pairs & (pairs - 1);
-            const uint32_t bit = lowest(pairs), outer = meeting->outer + (bit & 31);
-            const uint32_t inner = meeting->inner + (low ? 0 : 2) + (bit >> 5);
+            const uint32_t bit = lowest(pairs), lane = bit & 31, upper = lane >= meeting->split;
+            const uint32_t *bucket = inner->from + (meeting->key ^ upper);
+            const uint32_t here = meeting->outer + lane;
+            const uint32_t there = bucket[0] + meeting->step + (low ? 0 : 2) + (bit >> 5);
             high = low ? high : left, low = low ? left : 0;
-            survivors->slots[survivors->count] = base + (rows_in_vectors ? outer : inner);
-            survivors->numbers[survivors->count] = sorted->numbers[rows_in_vectors ? inner : outer];
-            survivors->count += inner < meeting->end;
+            const unsigned second = (unsigned)(outer->signatures[here] ^ inner->signatures[there]);
+            const unsigned third = (unsigned)(outer->thirds[here] ^ inner->thirds[there]);
+            const unsigned sum = POPCOUNT(second | third << 16) + meeting->flipped;
+            if (LIKELY(sum > three || there >= bucket[1])) continue;
+            survivors->slots[survivors->count] = base + (rows_are_outer ? here : there);
+            survivors->numbers[survivors->count++] = sorted->numbers[rows_are_outer ? there : here];
         } while (low | high);
     }
     return DONE;
 }
 
-/* As many queries as there are values: meets every signature of one side with those of the other
-   in the 17 buckets around it. The side with the fuller buckets is the one in vectors. */
-TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t count,
-                                             Survivors *survivors) {
+/* As many queries as there are keys: meets every signature of one side with those of the other in
+   the buckets around it. The side with the fuller buckets is the outer one, in vectors, two buckets
+   that lie side by side at once; so do their neighbours on the inner side. */
+TARGET static enum Status ISA(join_by_key)(const QueryTable *sorted, size_t count,
+                                           Survivors *survivors) {
     const Part *part = survivors->part;
     const unsigned flips = survivors->radius / 16 ? part->key_bits + 1 : 1;
-    const int allowed = (int)(survivors->radius / 8), rows_in_vectors = part->kept >= count;
+    const int allowed = (int)(survivors->radius / 8), rows_are_outer = part->kept >= count;
     const size_t base = survivors->table * part->kept;
-    const uint32_t *rows_from = part->offsets + survivors->table * (part->keys + 1);
-    const uint32_t *outer_from = rows_in_vectors ? rows_from : sorted->offsets;
-    const uint32_t *inner_from = rows_in_vectors ? sorted->offsets : rows_from;
-    const uint16_t *outer = rows_in_vectors ? part->signatures + base : sorted->signatures;
-    const uint16_t *inner = rows_in_vectors ? sorted->signatures : sorted->rows;
-    const size_t outer_count = rows_in_vectors ? part->kept : count;
-    const size_t inner_count = rows_in_vectors ? count : part->kept;
-    const size_t readable = rows_in_vectors ? CHUNKS * part->kept - base : count + PADDING;
+    const Side queries = {sorted->offsets, sorted->signatures, sorted->thirds, count, count + PADDING};
+    const Side rows = {part->offsets + survivors->table * (part->keys + 1), part->signatures + base,
+                       sorted->row_thirds, part->kept, CHUNKS * part->kept - base};
+    const Side *outer = rows_are_outer ? &rows : &queries, *inner = rows_are_outer ? &queries : &rows;
     size_t met = 0;
-    if (!rows_in_vectors) memcpy(sorted->rows, part->signatures + base, part->kept * 2);
+    for (size_t each = 0; each < inner->count; each++)
+        sorted->twice[each] = inner->signatures[each] * 0x10001u;
 
-    for (uint32_t value = 0; value < part->keys; value++) {
-        const uint32_t start = outer_from[value], end = outer_from[value + 1];
-        if (UNLIKELY(start > end || end > outer_count)) return DAMAGED;
+    for (uint32_t key = 0; key < part->keys; key += 2) {
+        const uint32_t start = outer->from[key], middle = outer->from[key + 1];
+        const uint32_t end = outer->from[key + 2];
+        if (UNLIKELY(start > middle || middle > end || end > outer->count)) return DAMAGED;
         for (uint32_t at = start; at < end; at += LANES) {
-            const uint32_t width = end - at;
+            const uint32_t width = end - at, split = middle <= at ? 0 : middle - at < LANES ? middle - at : LANES;
             const uint32_t real = width < 32 ? (1u << width) - 1 : ~0u;
-            const ISA(Vector) given = ISA(load)(outer + at, width, readable - at);
+            const ISA(Lanes) upper = ISA(lanes_from)(split);
+            const ISA(Vector) given = ISA(load)(outer->signatures + at, width, outer->readable - at);
             for (unsigned flip = 0; flip < flips; flip++) {
-                const uint32_t near = value ^ (uint32_t)(flip ? 1u << (flip - 1) : 0);
-                const uint32_t from = inner_from[near], to = inner_from[near + 1];
-                if (UNLIKELY(from > to || to > inner_count)) return DAMAGED;
+                const uint32_t low = key ^ (1u << flip >> 1), high = low ^ 1;
+                const uint32_t low_from = inner->from[low], low_to = inner->from[low + 1];
+                const uint32_t high_from = inner->from[high], high_to = inner->from[high + 1];
+                if (UNLIKELY(low_from > low_to || low_to > inner->count || high_from > high_to ||
+                             high_to > inner->count))
+                    return DAMAGED;
+                const uint32_t lows = low_to - low_from, highs = high_to - high_from;
+                const uint32_t longer = lows > highs ? lows : highs;
+                const int bound = allowed - (flip != 0);
                 /* Four at a time, noted without a branch: to guess one wrong costs more than to
                    compare a few signatures too many. */
-                for (uint32_t each = from; each < to; each += STRIDE) {
-                    const int bound = flip ? allowed - 1 : allowed;
+                for (uint32_t step = 0; step < longer; step += STRIDE) {
+                    const uint32_t *a = sorted->twice + low_from + step;
+                    const uint32_t *b = sorted->twice + high_from + step;
+                    Meeting *meeting = &survivors->meetings[met];
                     uint64_t pairs[2];
                     for (int two = 0; two < 2; two++)
-                        pairs[two] = ISA(near_pair)(given, inner + each + 2 * two, bound, real);
-                    Meeting *meeting = &survivors->meetings[met];
-                    meeting->outer = at, meeting->inner = each, meeting->end = to;
+                        pairs[two] =
+                            ISA(near_pair)(given, a + 2 * two, b + 2 * two, upper, real, bound);
+                    meeting->outer = at, meeting->split = (uint16_t)split;
+                    meeting->flipped = flip != 0, meeting->key = low, meeting->step = step;
                     meeting->pairs[0] = pairs[0], meeting->pairs[1] = pairs[1];
                     met += (pairs[0] | pairs[1]) != 0;
                     if (UNLIKELY(met == MEETINGS)) {
-                        enum Status status = ISA(settle)(sorted, rows_in_vectors, met, survivors);
+                        enum Status status = ISA(settle)(sorted, outer, inner, rows_are_outer, met, survivors);
                         if (status) return status;
                         met = 0;
                     }
@@ -552,40 +706,46 @@ TARGET static enum Status ISA(join_by_value)(const QueryTable *sorted, size_t co
         }
         if (UNLIKELY(survivors->verified > survivors->allowed)) break;
     }
-    enum Status status = ISA(settle)(sorted, rows_in_vectors, met, survivors);
+    enum Status status = ISA(settle)(sorted, outer, inner, rows_are_outer, met, survivors);
     return status ? status : ISA(flush)(survivors);
 }
 
 TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size_t count,
                                     unsigned radius, Hits *hits, int *given_up) {
     const size_t before = hits->count;
-    const int by_value = count >= part->keys + part->kept / 8;
+    const int by_key = part->keys > 1 && count >= part->keys + part->kept / 8;
     enum Status status = OUT_OF_MEMORY;
     /* Overfull buckets: one by one, each query finds for itself what is cheapest. */
-    Survivors survivors = {.part = part, .queries = queries, .radius = radius, .hits = hits,
+    Survivors survivors = {.part = part, .queries = queries, .radius = radius, .thirds = by_key,
+                           .hits = hits,
                            .allowed = count * 2048 + (1u << 20)};
     QueryTable sorted = {0};
-    uint64_t *records = allocate(count * sizeof *records);
-    uint64_t *other = allocate(count * sizeof *other);
-    if (records && other && new_query_table(&sorted, count, part->kept, part->keys)) status = DONE;
+    uint16_t *columns = allocate(CHUNKS * count * sizeof *columns);
+    if (columns && new_query_table(&sorted, count, part, by_key)) status = DONE;
+    for (size_t each = 0; each < count && !status; each++)
+        for (unsigned number = 0; number < CHUNKS; number++)
+            columns[number * count + each] = chunk(queries + each, number);
     for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
-        for (size_t each = 0; each < count; each++)
-            records[each] = (uint64_t)(chunk(queries + each, table) & (part->keys - 1)) << 48 |
-                            (uint64_t)chunk(queries + each, table + 1) << 32 | each;
-        sort_by_key(records, other, count);
-        if (by_value) count_keys(records, count, part->keys, sorted.offsets);
+        const uint16_t *third = columns + (table + 2) % CHUNKS * count;
+        sort_by_key(columns + table * count, columns + (table + 1) % CHUNKS * count, NULL, count,
+                    part->keys, sorted.records, sorted.other, sorted.offsets);
         for (size_t each = 0; each < count; each++) {
-            sorted.values[each] = (uint16_t)(records[each] >> 48);
-            sorted.signatures[each] = (uint16_t)(records[each] >> 32);
-            sorted.numbers[each] = (uint32_t)records[each];
+            sorted.values[each] = (uint16_t)(sorted.records[each] >> 48);
+            sorted.signatures[each] = (uint16_t)(sorted.records[each] >> 32);
+            sorted.numbers[each] = (uint32_t)sorted.records[each];
         }
         survivors.table = table;
-        status = by_value ? ISA(join_by_value)(&sorted, count, &survivors)
-                          : ISA(join_by_query)(&sorted, count, &survivors);
+        if (by_key) {
+            for (size_t each = 0; each < count; each++) sorted.thirds[each] = third[sorted.numbers[each]];
+            status = row_thirds(part, table, sorted.column, sorted.row_thirds);
+            if (!status) status = ISA(join_by_key)(&sorted, count, &survivors);
+        } else {
+            status = ISA(join_by_query)(&sorted, count, &survivors);
+        }
         *given_up = survivors.verified > survivors.allowed;
     }
     if (*given_up) hits->count = before;
-    free_query_table(&sorted), free(records), free(other);
+    free_query_table(&sorted), free(columns);
     return status;
 }
 
@@ -697,5 +857,6 @@ static const Kernel ISA(kernel) = {
 };
 
 #undef LANES
+#undef WORDS
 #undef POPCOUNT
 #undef DISTANCE2

@@ -106,13 +106,17 @@ def _clumps(kernel: Kernel, front: U64, back: U64) -> Clumps | None:
         return None
     positions = np.concatenate([members for _, _, members in found])
     sizes = [len(members) for _, _, members in found]
+    starts = np.cumsum([0, *sizes])
+    centres = np.stack([centre for centre, _, _ in found])
+    rows = np.concatenate((front[positions], back[positions]), axis=1)
+    apart = np.bitwise_or.reduceat(rows ^ centres.repeat(sizes, axis=0), starts[:-1], axis=0)
     return Clumps(
-        starts=np.cumsum([0, *sizes]).astype(np.uint32),
-        centres=np.stack([centre for centre, _, _ in found]),
+        starts=starts.astype(np.uint32),
+        centres=centres,
         radii=np.array([radius for _, radius, _ in found], dtype=np.uint32),
         positions=positions,
-        front=front[positions],
-        back=back[positions],
+        common=~apart,
+        columns=np.ascontiguousarray(rows.T),
     )
 
 

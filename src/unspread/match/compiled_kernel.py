@@ -61,7 +61,7 @@ class CompiledKernel:
                 if clumps
                 else (None,) * 4
             ),
-            *((clumps.front, clumps.back) if clumps else (None,) * 2),
+            *((clumps.common, clumps.columns) if clumps else (None,) * 2),
         )
 
     def scan(

@@ -143,9 +143,10 @@ class Clumps:
     """(c,) the largest distance of a member from its centre."""
     positions: U32
     """(k,) each member's place in the part, ascending within a clump."""
-    front: U64
-    """(k, 2) a copy of the members' rows, side by side."""
-    back: U64
+    common: U64
+    """(c, 4) the bits in which every member is like the centre."""
+    columns: U64
+    """(4, k) a copy of the members' rows, word by word: those that tell most are read first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,5 +176,6 @@ class Part:
             arrays += [self.tables.offsets, self.tables.signatures, self.tables.positions]
         if self.clumps:
             held = self.clumps
-            arrays += [held.starts, held.centres, held.radii, held.positions, held.front, held.back]
+            arrays += [held.starts, held.centres, held.radii, held.positions]
+            arrays += [held.common, held.columns]
         return sum(array.nbytes for array in arrays)

@@ -226,10 +226,15 @@ def _in_clumps(clumps: Clumps | None, query: U64, radius_bits: int) -> list[tupl
         return []
     away = np.bitwise_count(clumps.centres ^ query).sum(axis=1, dtype=np.int64)
     matches = []
-    for number in np.flatnonzero(away <= clumps.radii.astype(np.int64) + radius_bits):
+    beyond = np.bitwise_count((clumps.centres ^ query) & clumps.common).sum(axis=1, dtype=np.int64)
+    in_reach = (away <= clumps.radii.astype(np.int64) + radius_bits) & (beyond <= radius_bits)
+    for number in np.flatnonzero(in_reach):
         members = slice(clumps.starts[number], clumps.starts[number + 1])
-        near, distances = _scanned(clumps.front[members], clumps.back[members], query, radius_bits)
-        matches.append((clumps.positions[members][near].astype(np.int64), distances))
+        distances = np.bitwise_count(clumps.columns[:, members] ^ query[:, None]).sum(
+            axis=0, dtype=np.int64
+        )
+        near = np.flatnonzero(distances <= radius_bits)
+        matches.append((clumps.positions[members][near].astype(np.int64), distances[near]))
     return matches
 
 

@@ -197,8 +197,8 @@ def _shapes(part: _PartHeader) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
             (u64, (part.clumps, 4)),
             (u32, (part.clumps,)),
             (u32, (part.clumped,)),
-            (u64, (part.clumped, 2)),
-            (u64, (part.clumped, 2)),
+            (u64, (part.clumps, 4)),
+            (u64, (4, part.clumped)),
         ]
     return shapes
 
@@ -209,7 +209,8 @@ def _contents(part: Part) -> list[NDArray[Any]]:
         contents += [part.tables.offsets, part.tables.signatures, part.tables.positions]
     if part.clumps:
         held = part.clumps
-        contents += [held.starts, held.centres, held.radii, held.positions, held.front, held.back]
+        contents += [held.starts, held.centres, held.radii, held.positions]
+        contents += [held.common, held.columns]
     return contents
 
 
