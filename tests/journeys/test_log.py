@@ -1,17 +1,26 @@
 """Anybody audits the running log, and another organisation's witness survives its machine."""
 
 import json
-import signal
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.journeys.conftest import Demo, free_port, unspread, until
+from tests.journeys.log_stand import (
+    clearinghouse_program,
+    following,
+    invited,
+    witness_program,
+    witnessed,
+)
+from unspread.crypto import Receipt
+from unspread.fingerprint import fingerprint_image
+from unspread.model import Age
+from unspread.person.client import Clearinghouse
 from unspread.testing.feed import TrialLog
 from unspread.testing.samples import encoded, landscape
 from unspread.transparency.note import Note, VerifierKey
@@ -39,23 +48,8 @@ def test_anybody_audits_the_log_while_a_listing_comes_and_goes(demo, tmp_path):
     gone = until(lambda: next((r for r in [audited(demo, state)] if r["grown"]), None))
     assert gone["size"] > listed["size"]
     words = unspread("audit", demo.url, "--state", str(state)).stdout
-    assert "continues the log" in words
-    assert "Wrong             nothing" in words
-
-
-@contextmanager
-def witness_program(log_key: VerifierKey, data: Path) -> Iterator[tuple[str, VerifierKey]]:
-    """`unspread witness`: its address and Ed25519 key. It is killed without warning at the end."""
-    command = [sys.executable, "-m", "unspread", "witness", "--data", str(data)]
-    command += ["--name", "other.example/witness", "--port", "0"]
-    command += ["--log", log_key.to_text()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            lines = [process.stdout.readline() for _ in range(3)]
-            key = VerifierKey.from_text(lines[0].split()[1])
-            yield lines[2].split()[-1], key
-        finally:
-            process.send_signal(signal.SIGKILL)
+    assert "they continue what the last audit saw" in words
+    assert "Wrong            nothing" in words
 
 
 def test_a_witness_that_was_killed_signs_no_fork(tmp_path):
@@ -63,7 +57,7 @@ def test_a_witness_that_was_killed_signs_no_fork(tmp_path):
     log.enrol()
     log.add()
     log.publish()
-    with witness_program(log.policy.log_key, tmp_path) as (url, key):
+    with witness_program(log.policy.log_key, tmp_path) as (url, key, _):
         signatures = cosigned(log, url, key)
         assert len(signatures) == 1
     fork = TrialLog(0)
@@ -72,7 +66,7 @@ def test_a_witness_that_was_killed_signs_no_fork(tmp_path):
     fork.publish()
     log.add()
     log.publish()
-    with witness_program(log.policy.log_key, tmp_path) as (url, again):
+    with witness_program(log.policy.log_key, tmp_path) as (url, again, _):
         assert again == key
         assert cosigned(fork, url, key) == []
         signatures = cosigned(log, url, key)
@@ -81,51 +75,87 @@ def test_a_witness_that_was_killed_signs_no_fork(tmp_path):
         assert policy.verify(Note(note.text, (*note.signatures, *signatures))).size == 2
 
 
-@contextmanager
-def clearinghouse_program(data: Path, port: int, *options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "unspread", "clearinghouse", "serve", "--training"]
-    command += ["--data", str(data), "--port", str(port), *options]
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: process.poll() is None and is_ready(url), seconds=120)
-            yield url
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+def test_what_two_witnesses_have_signed_is_published_and_followed(tmp_path):
+    picture = fingerprint_image(encoded(landscape(40_002), "JPEG"))
+    with witnessed(tmp_path, ("one.example/witness", "two.example/witness")) as (url, policy):
+        data, platform = tmp_path / "clearinghouse", tmp_path / "platform"
+        invited(data, url, platform)
+        # The platform trusts nothing that both have not signed, with both of their keys.
+        with following(platform, witness_policy=policy) as kit:
+            receipt = Receipt(os.urandom(13))
+            with Clearinghouse(url) as clearinghouse:
+                clearinghouse.submit(receipt, [picture], Age.UNKNOWN)
+                until(lambda: len(kit.bank))
+                clearinghouse.withdraw(receipt, [0])
+                until(lambda: not len(kit.bank))
+            options = ["--state", str(tmp_path / "audit.json"), "--policy", str(policy)]
 
+            def has_applied_everything():
+                report = json.loads(unspread("audit", url, *options, "--json").stdout)
+                (board,) = report["platforms"]
+                return report if board["acknowledged_at"] and not board["behind"] else None
 
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def test_a_clearinghouse_publishes_what_its_witness_has_signed(tmp_path):
-    picture = tmp_path / "picture.jpg"
-    picture.write_bytes(encoded(landscape(40_002), "JPEG"))
-    data, port = tmp_path / "clearinghouse", free_port()
-    with clearinghouse_program(data, port) as url:
-        told = unspread("audit", url, "--state", str(tmp_path / "first.json")).stderr
-    log_key = VerifierKey.from_text(told.split()[-1])
-    with witness_program(log_key, tmp_path / "witness") as (witness_url, key):
-        policy = tmp_path / "policy"
-        policy.write_text(
-            f"log {log_key.to_text()}\nwitness other {key.to_text()} {witness_url}\nquorum other\n"
-        )
-        options = ["--state", str(tmp_path / "audit.json"), "--policy", str(policy), "--json"]
-        with clearinghouse_program(data, port, "--witnesses", str(policy)) as url:
-            unspread("submit", str(picture), "--to", url)
-            report = until(
-                lambda: next(
-                    (r for r in [json.loads(unspread("audit", url, *options).stdout)] if r["size"]),
-                    None,
-                ),
-                seconds=30,
-            )
-    assert list(report["witnesses"]) == ["other.example/witness"]
+            # What it has applied stands in the log within seconds.
+            report = until(has_applied_everything)
+            words = unspread("audit", url, *options).stdout
+    assert list(report["witnesses"]) == ["one.example/witness", "two.example/witness"]
     assert report["problems"] == []
+    assert report["is_signed_twice"]
+    assert "2 of 2 that you trust have signed: enough" in words
+    assert "Board: has applied everything" in words
+
+
+@pytest.mark.long
+def test_log_and_feed_live_in_a_bucket_that_platforms_read(tmp_path):
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        public = {"x-amz-acl": "public-read"}
+        httpx.put(f"{endpoint}/bucket", headers=public).raise_for_status()
+        environment = {
+            **os.environ,
+            "AWS_ACCESS_KEY_ID": "training",
+            "AWS_SECRET_ACCESS_KEY": "training",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        data, platform = tmp_path / "data", tmp_path / "platform"
+        options = ["--store", "s3://bucket/unspread", "--feed-url", f"{endpoint}/bucket/unspread"]
+        with clearinghouse_program(data, free_port(), *options, environment=environment) as url:
+            invited(data, url, platform)
+            # Segments come from the bucket, pushes from the clearinghouse.
+            membership = json.loads((platform / "lists" / "unspread.json").read_text())
+            assert membership["feed"] == f"{endpoint}/bucket/unspread"
+            with following(platform) as kit, Clearinghouse(url) as clearinghouse:
+                receipt = Receipt(os.urandom(13))
+                picture = fingerprint_image(encoded(landscape(40_003), "JPEG"))
+                clearinghouse.submit(receipt, [picture], Age.UNKNOWN)
+                until(lambda: len(kit.bank))
+                clearinghouse.withdraw(receipt, [0])
+                until(lambda: not len(kit.bank))
+            # The clearinghouse serves the same files itself, and says that all is well.
+            until(
+                lambda: (
+                    httpx.get(f"{url}/log/checkpoint").content
+                    == httpx.get(f"{endpoint}/bucket/unspread/log/checkpoint").content
+                )
+            )
+            assert unspread("audit", url, "--state", str(tmp_path / "a.json")).returncode == 0
+            check = [sys.executable, "-m", "unspread", "clearinghouse", "check"]
+            checked = subprocess.run(
+                [*check, "--data", str(data), "--store", "s3://bucket/unspread"],
+                env=environment,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            assert checked.returncode == 0, checked.stdout
+        assert not any(path.is_file() for path in (data / "public").rglob("*"))
+    finally:
+        server.stop()
 
 
 def cosigned(log: TrialLog, url: str, key: VerifierKey) -> list:

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from unspread.crypto import PostQuantumSigningKey, SigningKey
 from unspread.errors import TransportError
 from unspread.feed.audit_command import audit
 from unspread.feed.blobs import MissingBlobError
@@ -19,7 +21,7 @@ from unspread.feed.canaries import CanaryEpoch
 from unspread.feed.reader import ForkError, RollbackError
 from unspread.feed.records import AckRecord, Entry, EntryKind, PolicyRecord
 from unspread.testing.feed import START, TrialLog
-from unspread.transparency.note import MissingSignatureError
+from unspread.transparency.note import MissingSignatureError, NoteSigner
 
 HOUR = START.replace(minute=0)
 HOUR_NUMBER = int(HOUR.timestamp()) // 3600
@@ -78,19 +80,52 @@ def test_an_audit_says_in_words_how_a_log_is(site: Site) -> None:
     site.log.publish()
     site.acknowledge("Quick Board", 300)
     site.acknowledge("Slow Board", 100)
-    site.log.rows.append(PolicyRecord("page", bytes(32)).to_entry())
+    document = b'{"partners": [{"name": "Silent Board", "feed": "all"}, {"name": "Quick Board"}]}'
+    digest = sha256(document).digest()
+    site.log.public.put(f"policy/{digest.hex()}", document)
+    site.log.rows.append(PolicyRecord("partners", digest).to_entry())
     site.log.publish()
     first = site.audit()
     assert first.exit_code == 0, first.output
     assert "Confirm it with somebody you trust" in first.output
-    assert "Size              303 entries, audited for the first time" in first.output
-    assert "Slowest platform  Slow Board: 203 entries behind" in first.output
-    assert "Wrong             nothing" in first.output
+    assert "Size             303 entries" in first.output
+    assert "Slow Board: 203 entries behind" in first.output
+    order = [first.output.index(name) for name in ("Silent Board", "Slow Board", "Quick Board")]
+    assert order == sorted(order), "the slowest first"
+    assert "Silent Board: HAS A FEED AND NEVER SAID" in first.output
+    assert "Goes by          2 partners" in first.output
+    assert "Wrong            nothing" in first.output
     site.log.add()
     site.log.publish()
     second = site.audit()
-    assert "304 entries, 1 more than" in second.output
-    assert "History           continues the log as it was" in second.output
+    assert "1 more than at the last audit" in second.output
+    assert "they continue what the last audit saw" in second.output
+
+
+def test_an_audit_checks_what_the_clearinghouse_says_that_it_goes_by(site: Site) -> None:
+    def said(keys: list[str], witnesses: list[str]) -> Result:
+        document = json.dumps({"log": keys, "witnesses": witnesses}).encode()
+        digest = sha256(document).digest()
+        site.log.public.put(f"policy/{digest.hex()}", document)
+        site.log.rows.append(PolicyRecord("keys", digest).to_entry())
+        site.log.publish()
+        return site.audit()
+
+    own = site.log.policy.log_key.to_text()
+    assert said([own], []).exit_code == 0
+    witness = NoteSigner("w.example/w", SigningKey(b"w" * 32), cosigns=True).key.to_text()
+    lacking = said([own], [f"witness w {witness}", "quorum w"])
+    assert "0 of 1 that the clearinghouse names have signed: TOO FEW" in lacking.output
+    assert lacking.exit_code == 4
+    second = NoteSigner(site.log.origin, PostQuantumSigningKey(bytes(32))).key.to_text()
+    assert "ML_DSA_44 signature is missing" in said([own, second], []).output
+    other = NoteSigner(site.log.origin, SigningKey(bytes(32))).key.to_text()
+    assert "another key than it names" in said([other], []).output
+    site.log.rows.append(PolicyRecord("rules", bytes(32)).to_entry())
+    site.log.publish()
+    unserved = site.audit()
+    assert "'rules' that the log names is not served" in unserved.output
+    assert unserved.exit_code == 4
 
 
 def test_a_platform_that_has_applied_everything_is_not_behind(site: Site) -> None:
@@ -237,7 +272,28 @@ def test_an_audit_checks_that_revealed_canaries_were_synthetic(
     assert result.exit_code == (0 if is_honest else 4)
     assert ("withheld as a canary was none" in result.output) is not is_honest
     if is_honest:
-        assert "0 epochs under way, 1 checked" in result.output
+        assert "at most 0 may be kept from a platform" in result.output
+        assert "1 earlier set was revealed and checked" in result.output
+
+
+@pytest.mark.parametrize("lie", ["too many", "too many epochs", "elsewhere"])
+def test_an_audit_holds_the_clearinghouse_to_the_bound_on_canaries(site: Site, lie: str) -> None:
+    site.log.add()
+    epoch = CanaryEpoch(1, bytes(32), count=1)
+    site.log.rows.append(epoch.commitment().to_entry())
+    wanted = "had more canaries than was said, or elsewhere"
+    if lie == "too many epochs":
+        wanted = "began before the last but one was revealed"
+        for number in (2, 3):
+            site.log.rows.append(CanaryEpoch(number, bytes(32)).commitment().to_entry())
+    else:
+        rows = [(2, 0, 0), (3, 0, 0)] if lie == "too many" else [(0, 0, 0)]
+        site.log.pad(3)
+        site.log.rows.append(epoch.reveal(rows).to_entry())
+    site.log.publish()
+    result = site.audit()
+    assert wanted in result.output
+    assert result.exit_code == 4
 
 
 def test_an_address_without_a_log_is_an_error_to_retry(site: Site) -> None:

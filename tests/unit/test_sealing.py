@@ -67,8 +67,11 @@ def shared_secret(own: bytes, other: bytes, encapsulated: bytes, recipient: byte
     return expand(prk, suite, b"shared_secret", encapsulated + recipient, 32)
 
 
-def test_the_twin_agrees_with_rfc_9180() -> None:
-    given = {name: value for name, value in vector("rfc9180.json").items() if name != "source"}
+@pytest.mark.parametrize("number", [0, 1], ids=["AES-128-GCM", "AES-256-GCM"])
+def test_the_twin_agrees_with_rfc_9180(number: int) -> None:
+    given = vector("rfc9180.json")["vectors"][number]
+    aead_id = given.pop("aead_id")
+    assert aead_id == number + 1
     v = {name: bytes.fromhex(value) for name, value in given.items()}
     for own, other in (
         (v["ephemeral_secret"], v["recipient_public"]),
@@ -76,7 +79,7 @@ def test_the_twin_agrees_with_rfc_9180() -> None:
     ):
         shared = shared_secret(own, other, v["encapsulated"], v["recipient_public"])
         assert shared == v["shared_secret"]
-    assert key_and_nonce(shared, v["info"], 1) == (v["key"], v["base_nonce"])
+    assert key_and_nonce(shared, v["info"], aead_id) == (v["key"], v["base_nonce"])
     sealed = AESGCM(v["key"]).encrypt(v["base_nonce"], v["plaintext"], v["associated"])
     assert sealed == v["ciphertext"]
 
@@ -137,6 +140,11 @@ def test_signatures_are_those_of_rfc_8032() -> None:
         assert key.public.hex() == each["public"]
         assert key.sign(message).hex() == each["signature"]
         verify(key.public, message, bytes.fromhex(each["signature"]))
+
+
+def test_post_quantum_keys_are_those_of_fips_204() -> None:
+    for each in vector("mldsa44.json")["vectors"]:
+        assert PostQuantumSigningKey(bytes.fromhex(each["seed"])).public.hex() == each["public"]
 
 
 def test_a_post_quantum_signature_holds_for_its_message_and_key_only() -> None:

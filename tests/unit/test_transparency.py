@@ -78,6 +78,26 @@ def test_roots_are_those_of_the_certificate_transparency_vectors() -> None:
         assert frontier.root().hex() == root == naive_root(leaves[:size]).hex()
 
 
+def test_proofs_of_certificate_transparency_hold() -> None:
+    roots = [VECTORS["empty_root"], *VECTORS["roots"]]
+    tree = log_of([bytes.fromhex(each) for each in VECTORS["leaves"]], [])
+    for each in VECTORS["consistency"]:
+        before, after = each["from"], each["to"]
+        proof = [bytes.fromhex(digest) for digest in each["proof"]]
+        sides = (bytes.fromhex(roots[before]), bytes.fromhex(roots[after]))
+        verify_consistency(before, sides[0], after, sides[1], proof)
+        if after == len(VECTORS["leaves"]):
+            assert consistency_proof(tree.node, before, after) == proof
+        with pytest.raises(ProofError):
+            verify_consistency(before, sides[0], after, sides[1], proof[:-1])
+    real = VECTORS["inclusion"]
+    path = [bytes.fromhex(digest) for digest in real["proof"]]
+    leaf, root = bytes.fromhex(real["leaf"]), bytes.fromhex(real["root"])
+    verify_inclusion(leaf, real["index"], real["size"], path, root)
+    with pytest.raises(ProofError):
+        verify_inclusion(leaf, real["index"] + 1, real["size"], path, root)
+
+
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(0, 900), steps=st.lists(st.integers(0, 900), max_size=6), data=st.data())
 def test_trees_and_proofs_agree_with_an_independent_implementation(

@@ -17,7 +17,14 @@ import httpx
 import msgspec
 
 from unspread.errors import InputError, TransportError, TrustError
-from unspread.feed.audit import MAX_BUNDLE_BYTES, Audit, AuditState, Report
+from unspread.feed.audit import (
+    MAX_BUNDLE_BYTES,
+    MAX_DOCUMENT_BYTES,
+    Audit,
+    AuditState,
+    PlatformReport,
+    Report,
+)
 from unspread.feed.reader import bounded
 from unspread.transparency.note import MAX_NOTE_BYTES, SignatureKind, VerifierKey
 from unspread.transparency.policy import LogPolicy, PolicyFile
@@ -92,6 +99,11 @@ def run_audit(audit: Audit, site: _Site) -> Report:
             for (_, width), body in zip(some, bodies, strict=True):
                 audit.take_bundle(body, width)
     audit.finish()
+    for label, path in audit.documents_to_read():
+        try:
+            audit.take_document(label, site.get(path, MAX_DOCUMENT_BYTES))
+        except TransportError:
+            audit.take_document(label, None)
     size = audit.state.size
     wrong: list[int] = []
     for epoch, index, public in audit.canaries_to_check():
@@ -120,7 +132,7 @@ def _chunks(items: Iterator[tuple[str, int]], count: int) -> Iterator[list[tuple
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} seconds"
     if seconds < 7200:
         return f"{seconds / 60:.0f} minutes"
     if seconds < 48 * 3600:
@@ -132,64 +144,116 @@ def _number(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
+def _count(value: int, one: str, many: str) -> str:
+    return f"{_number(value)} {one if value == 1 else many}"
+
+
 def _lines(report: Report, last: datetime | None, now: datetime) -> Iterator[tuple[str, str]]:
-    since = f"{_duration((now - last).total_seconds())} ago" if last else ""
+    """What an audit says to people: a word, and what there is to say; no word: more of it."""
+
+    def ago(at: datetime) -> str:
+        return f"{_duration(max(0.0, (now - at).total_seconds()))} ago"
+
     yield "Log", report.origin
-    grown = (
-        f", {_number(report.grown)} more than {since}" if last else ", audited for the first time"
-    )
-    yield "Size", f"{_number(report.size)} entries{grown}"
+    if report.is_signed_twice:
+        yield "", "signed by two keys; one is safe against quantum computers (ML-DSA-44)"
+    yield "Size", _count(report.size, "entry", "entries")
+    if last:
+        yield "", f"{_number(report.grown)} more than at the last audit, {ago(last)}"
     if report.per_day is not None:
         yield "Growth", f"about {_number(report.per_day)} entries a day"
+    else:
+        yield "Growth", "not known yet: ask again in an hour"
     yield (
         "Contents",
-        (
-            f"{_number(report.blinded)} sealed (listings, changes, padding: nobody can tell), "
-            f"{_number(report.public)} public"
-        ),
+        f"{_number(report.blinded)} sealed: a listing, a removal and padding look alike",
     )
-    if report.witnesses_known:
-        signed = ", ".join(
-            f"{name} {_duration((now - at).total_seconds())} ago"
-            for name, at in sorted(report.witnesses.items())
-        )
-        yield (
-            "Witnesses",
-            f"{len(report.witnesses)} of {report.witnesses_known}: {signed or 'none'}",
-        )
-    else:
-        yield "Witnesses", "none asked for: give --policy FILE to name those you trust"
-    if report.platforms:
-        slowest = report.platforms[0]
-        speed = (
-            f", usually within {_duration(slowest.median_seconds)}, 19 of 20 within "
-            f"{_duration(slowest.p95_seconds or 0)}"
-            if slowest.median_seconds is not None
-            else ""
-        )
-        yield "Slowest platform", f"{slowest.name}: {_number(slowest.behind)} entries behind{speed}"
-        for each in report.platforms[1:]:
-            yield "", f"{each.name}: {_number(each.behind)} entries behind"
-        yield "", "(a withdrawal is an entry like all others; what platforms say is their word)"
-    else:
-        yield "Platforms", "none has acknowledged anything yet"
+    yield (
+        "",
+        f"{_number(report.public)} public: what platforms, and the clearinghouse itself, state",
+    )
+    yield from _witness_lines(report, ago)
+    yield from _platform_lines(report, ago)
     if report.epochs_open or report.epochs_checked:
         yield (
-            "Canaries",
-            (f"{report.epochs_open} epochs under way, {report.epochs_checked} checked"),
+            "Planted entries",
+            f"at most {_number(report.most_withheld)} may be kept from a platform, to trace leaks;",
         )
-    yield "Entries", "every one read; they give the root that was signed"
+        if report.epochs_checked:
+            told = _count(report.epochs_checked, "earlier set was", "earlier sets were")
+            yield "", f"{told} revealed and checked, entry by entry"
+    yield from _policy_lines(report)
+    yield "Checked", "every entry was read; together they are what was signed"
     if last:
-        yield "History", f"continues the log as it was {since}"
+        yield "", "they continue what the last audit saw: nothing was changed or taken out"
+
+
+def _witness_lines(report: Report, ago: Callable[[datetime], str]) -> Iterator[tuple[str, str]]:
+    if not report.witnesses_known:
+        yield "Witnesses", "none: nobody else vouches that all are shown the same log"
+        return
+    whose = "that the clearinghouse names" if report.witnesses_are_own else "that you trust"
+    met = "enough" if report.has_quorum else "TOO FEW"
+    signed = f"{len(report.witnesses)} of {report.witnesses_known} {whose}"
+    yield "Witnesses", f"{signed} have signed: {met}"
+    for name, at in sorted(report.witnesses.items()):
+        yield "", f"{name}, {ago(at)}"
+    if report.witnesses_are_own:
+        yield "", "(give --policy FILE to count those whom you trust instead)"
+
+
+def _platform_lines(report: Report, ago: Callable[[datetime], str]) -> Iterator[tuple[str, str]]:
+    if not report.platforms:
+        yield "Platforms", "none takes part yet"
+        return
+    yield "Platforms", "slowest to honour removals first, each by its own word:"
+    for each in report.platforms:
+        yield "", f"{each.name}: {_platform_words(each, ago)}"
+
+
+def _platform_words(platform: PlatformReport, ago: Callable[[datetime], str]) -> str:
+    if platform.acknowledged_at is None:
+        return "HAS A FEED AND NEVER SAID THAT IT APPLIED ANYTHING"
+    words = "has applied everything"
+    if platform.behind:
+        words = f"{_count(platform.behind, 'entry', 'entries')} behind"
+        if platform.behind_since is not None:
+            words += f", the oldest known {ago(platform.behind_since)}"
+    if platform.median_seconds is not None and platform.p95_seconds is not None:
+        words += (
+            f"; usually within {_duration(platform.median_seconds)},"
+            f" 19 of 20 times within {_duration(platform.p95_seconds)}"
+        )
+    return words
+
+
+def _policy_lines(report: Report) -> Iterator[tuple[str, str]]:
+    documents = report.documents
+    if not report.policies:
+        return
+    words = []
+    release = documents.get("release", {}).get("unspread")
+    if release:
+        words.append(f"software {release}")
+    if "rules" in documents:
+        words.append("rules")
+    if "keys" in documents:
+        words.append("keys")
+    known = documents.get("partners", {}).get("partners")
+    if isinstance(known, list):
+        words.append(_count(len(known), "partner", "partners"))
+    others = sorted(documents.keys() - {"release", "rules", "keys", "partners"})
+    yield "Goes by", ", ".join([*words, *others]) or "documents that are not served"
+    yield "", "each public, and as its digest in the log says"
 
 
 def _print(report: Report, last: datetime | None, now: datetime) -> None:
     for name, text in _lines(report, last, now):
-        click.echo(f"{name:<17} {text}")
+        click.echo(f"{name:<16} {text}")
     if not report.problems:
-        click.echo(f"{'Wrong':<17} nothing")
+        click.echo(f"{'Wrong':<16} nothing")
     for problem in report.problems:
-        click.echo(f"{'WRONG':<17} {problem}")
+        click.echo(f"{'WRONG':<16} {problem}")
 
 
 def _json(value: object) -> Any:
