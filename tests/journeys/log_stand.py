@@ -43,7 +43,8 @@ def clearinghouse_program(
 ) -> Iterator[str]:
     """`unspread clearinghouse serve`, in training mode: its address."""
     command = [sys.executable, "-m", "unspread", "clearinghouse", "serve", "--training"]
-    command += ["--data", str(data), "--port", str(port), *options]
+    # Without canaries: what a bank holds is what a test has listed.
+    command += ["--data", str(data), "--port", str(port), "--canaries", "0", *options]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
         try:
@@ -80,24 +81,21 @@ def following(platform: Path, **values: object) -> Iterator[Kit]:
     """The platform kit at work on a directory: its tasks, without its server."""
     app = create_app(Settings(data=platform, scan_workers=1, **values))
     stop, started = asyncio.Event(), threading.Event()
-    loop = asyncio.new_event_loop()
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
+        loops.append(asyncio.get_running_loop())
         async with app.router.lifespan_context(app):
             started.set()
             await stop.wait()
 
-    def work() -> None:
-        loop.run_until_complete(run())
-        loop.close()
-
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     try:
         assert started.wait(60)
         yield app.state.kit
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        loops[0].call_soon_threadsafe(stop.set)
         thread.join(60)
 
 

@@ -67,7 +67,8 @@ def _start(
     platform_url = f"http://127.0.0.1:{platform_port}"
     clearinghouse = running.enter_context(
         _program(
-            "-m", "unspread", "clearinghouse", "serve", "--training",
+            # Without canaries: one board has nobody to be told from, and nobody listed them.
+            "-m", "unspread", "clearinghouse", "serve", "--training", "--canaries", "0",
             "--data", str(data / "clearinghouse"), "--port", str(port),
             log=data / "clearinghouse.log",
         )

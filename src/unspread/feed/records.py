@@ -330,8 +330,12 @@ class AddRecord:
         )
 
 
-_Shape = tuple[Callable[[bytes], object], object, Callable[[bytes], tuple[int, ...]]]
-"""What picks out the tags, what they are, and what picks out the qualities."""
+_PDQ_BYTES: Final = 2 + VALUE_BYTES[Kind.PDQ]
+"""Tag, quality, value."""
+_QUALITIES: Final = bytes(range(101))
+_Shape = tuple[slice, bytes, slice, Callable[[bytes], object], object]
+"""Where the tags of the PDQs are, what they are, where their qualities are; what picks out the tags
+of what follows them, and what these are."""
 
 
 class AddPayloads:
@@ -360,27 +364,36 @@ class AddPayloads:
         """
         shape = self._shapes.get((payload[40:44], len(payload)))
         if shape is not None and payload[16:21] in self._HEADS:
-            tags_of, tags, qualities_of = shape
-            if tags_of(payload) == tags and max(qualities_of(payload)) <= 100:
+            tags, wanted, qualities, rest_of, rest = shape
+            if (
+                payload[tags] == wanted
+                and not payload[qualities].translate(None, _QUALITIES)
+                and rest_of(payload) == rest
+            ):
                 return
         record = AddRecord.from_bytes(payload)
         if not record.terms.countries and len(self._shapes) < self._MOST_SHAPES:
-            self._shapes[payload[40:44], len(payload)] = _shape_of(record, payload)
+            made = _shape_of(record, payload)
+            if made is not None:
+                self._shapes[payload[40:44], len(payload)] = made
 
 
-def _shape_of(record: AddRecord, payload: bytes) -> _Shape:
-    tags: list[int] = []
-    # The high byte of the count, at most 16, stands in where there are no qualities.
-    qualities = [_ADD_HEAD.size] * 2
-    at = _ADD_HEAD.size + 2
-    for each in record.fingerprints:
-        tags.append(at)
+def _shape_of(record: AddRecord, payload: bytes) -> _Shape | None:
+    """The shape of a record with its PDQs first, as every device sends them; else none."""
+    is_pdq = [each.kind is Kind.PDQ for each in record.fingerprints]
+    count = sum(is_pdq)
+    if not all(is_pdq[:count]):
+        return None
+    start = _ADD_HEAD.size + 2
+    stop = start + count * _PDQ_BYTES
+    # The version stands in where nothing follows.
+    rest, at = [SALT_BYTES], stop
+    for each in record.fingerprints[count:]:
+        rest.append(at)
         at += 1 + len(each.value)
-        if each.quality is not None:
-            qualities.append(tags[-1] + 1)
-            at += 1
-    tags_of = itemgetter(*tags)
-    return tags_of, tags_of(payload), itemgetter(*qualities)
+    tags = slice(start, stop, _PDQ_BYTES)
+    rest_of = itemgetter(*rest)
+    return tags, payload[tags], slice(start + 1, stop, _PDQ_BYTES), rest_of, rest_of(payload)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -383,13 +383,16 @@ class FeedWriter:
         present = {line.start: line for line in feed.lines}
         lines: list[SegmentLine] = []
         for level, index in complete_subtrees(tree.size):
-            start, stop = index << level, (index + 1) << level
-            kept = _cover(present, start, stop)
-            if kept and not _holds(erased, start, stop):
-                lines += kept
-            else:
-                generation = max((each.generation + 1 for each in kept), default=0)
-                lines += self._sealer.subtree(partner, tree, (level, index), generation)
+            kept = _cover(present, index << level, (index + 1) << level)
+            if not kept:
+                lines += self._sealer.subtree(partner, tree, (level, index))
+            for line in kept:
+                if not _holds(erased, line.start, line.stop):
+                    lines.append(line)
+                    continue
+                height = (line.stop - line.start).bit_length() - 1
+                place = height, line.start >> height
+                lines += self._sealer.subtree(partner, tree, place, line.generation + 1)
         deltas = [each for each in feed.deltas if not _holds(erased, each.start, each.stop)]
         is_whole = any(line.start == feed.size and line.stop == tree.size for line in lines)
         if 0 < tree.size - feed.size <= _MAX_DELTA and not is_whole:
