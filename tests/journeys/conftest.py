@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.journeys.page_stand import Stand, page_stand
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -142,3 +144,38 @@ def phone(chromium) -> Iterator[Page]:
     page.set_default_timeout(60_000)
     yield page
     context.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    with page_stand(tmp_path_factory.mktemp("pages")) as stand:
+        yield stand
+
+
+@pytest.fixture
+def stand(server: Stand) -> Stand:
+    server.requests.clear()
+    server.cases.clear()
+    server.answers.clear()
+    server.platforms.clear()
+    server.withdrawn.clear()
+    server.renewed = 0
+    server.proof = lambda good: good
+    return server
+
+
+@pytest.fixture
+def open_page(chromium: Browser, stand: Stand) -> Iterator[Callable[..., Page]]:
+    pages = []
+
+    def open_one(path: str, width: int = 390, height: int = 844) -> Page:
+        page = chromium.new_page(viewport={"width": width, "height": height}, locale="en-US")
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        pages.append(page)
+        page.goto(stand.url + path)
+        return page
+
+    yield open_one
+    for page in pages:
+        page.close()

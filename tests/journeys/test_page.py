@@ -2,18 +2,17 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.journeys.page_stand import LOG_KEY, Stand, page_stand
+from tests.journeys.page_stand import LOG_KEY, Stand
+from tests.journeys.page_steps import choose, encoded, open_case, picture, send
 from unspread.case_protocol import CaseSubmission
 from unspread.crypto import SigningKey
 from unspread.fingerprint import fingerprint_image
@@ -25,73 +24,6 @@ pytestmark = pytest.mark.journey
 
 SECONDS = 1000
 VECTORS = Path(__file__).parents[2] / "vectors"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with page_stand(tmp_path_factory.mktemp("pages")) as stand:
-        yield stand
-
-
-@pytest.fixture
-def stand(server: Stand) -> Stand:
-    server.requests.clear()
-    server.cases.clear()
-    server.answers.clear()
-    server.platforms.clear()
-    server.withdrawn.clear()
-    server.renewed = 0
-    server.proof = lambda good: good
-    return server
-
-
-@pytest.fixture
-def open_page(chromium: Browser, stand: Stand) -> Iterator[Callable[..., Page]]:
-    pages = []
-
-    def open_one(path: str, width: int = 390, height: int = 844) -> Page:
-        page = chromium.new_page(viewport={"width": width, "height": height}, locale="en-US")
-        page.set_default_timeout(30 * SECONDS)
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        pages.append(page)
-        page.goto(stand.url + path)
-        return page
-
-    yield open_one
-    for page in pages:
-        page.close()
-
-
-def picture(seed: int = 1, side: int = 40) -> Image.Image:
-    """Blocks of colour, different for each seed."""
-    blocks = np.random.default_rng(seed).random((12, 16, 3))
-    return Image.fromarray((np.kron(blocks, np.ones((side, side, 1))) * 255).astype("uint8"))
-
-
-def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def choose(page: Page, *files: bytes) -> None:
-    page.get_by_label("I am not sure").check()
-    page.get_by_role("button", name="Next").click()
-    page.locator("#files").set_input_files(
-        [
-            {"name": f"anna-{number}.jpg", "mimeType": "image/jpeg", "buffer": file}
-            for number, file in enumerate(files)
-        ]
-    )
-
-
-def send(page: Page) -> str:
-    """From a finished choice to the receipt's text."""
-    expect(page.get_by_text("Everything is ready.")).to_be_visible()
-    page.get_by_role("button", name="Next").click()
-    page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.get_by_role("heading", name="It is sent")).to_be_visible()
-    return page.locator("#receipt").inner_text()
 
 
 def test_fingerprints_made_in_the_browser_are_sent_and_nothing_else_leaves(
@@ -157,13 +89,6 @@ def test_with_the_receipt_a_person_sees_what_happened_and_takes_it_back(
     expect(status.get_by_text("taken back by you")).to_have_count(2)
     assert stand.withdrawn == {item.item_key for item in stand.cases[0].items}
     assert receipt not in str(stand.requests)
-
-
-def open_case(open_page: Callable[..., Page], receipt: str) -> Page:
-    page = open_page("/en/status")
-    page.get_by_label("Your receipt").fill(receipt)
-    page.get_by_role("button", name="Show").click()
-    return page
 
 
 def test_the_device_checks_the_proof_that_an_item_is_in_the_public_log(

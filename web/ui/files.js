@@ -66,6 +66,11 @@ export class Files {
     this.current = null;
     /** @type {any} */
     this.awake = null;
+    // Whoever looks at another app for a moment loses the wake lock.
+    document.addEventListener('visibilitychange', () => {
+      this.awake = null;
+      if (document.visibilityState === 'visible' && this.current !== null) this.keepAwake();
+    });
   }
 
   /** @param {Iterable<Blob>} files */

@@ -25,7 +25,8 @@ function empty() {
   for (const form of document.forms) form.reset();
   for (const field of document.querySelectorAll('input, textarea')) {
     const input = /** @type {HTMLInputElement} */ (field);
-    if (input.type !== 'radio' && input.type !== 'checkbox') input.value = '';
+    if (input.type === 'radio' || input.type === 'checkbox') input.checked = input.defaultChecked;
+    else input.value = '';
   }
 }
 
