@@ -6,7 +6,6 @@ import numpy as np
 
 from unspread.match.kernel import Kernel
 from unspread.match.layout import (
-    CHUNK_BITS,
     CHUNKS,
     CLUMP_REACH_BITS,
     FLAT_ROWS,
@@ -33,16 +32,16 @@ def parts_of(
     Each block is copied and let go before the next is asked for, into columns that grow where
     they are: what is built of a million entries takes little more while it is built.
     """
-    columns = bytearray(), bytearray(), bytearray()
+    columns = [bytearray(), bytearray(), bytearray()]
     for block_ids, permuted in blocks:
         for column, values in zip(
             columns, (block_ids, permuted[:, :2], permuted[:, 2:]), strict=True
         ):
             column.extend(values.tobytes())
-    ids: I64 = np.frombuffer(columns[0], np.int64)
-    front: U64 = np.frombuffer(columns[1], np.uint64).reshape(-1, 2)
-    back: U64 = np.frombuffer(columns[2], np.uint64).reshape(-1, 2)
-    del columns
+    # Copied, one after the other, into arrays that numpy asks the system to keep in large pages.
+    ids: I64 = np.frombuffer(columns.pop(0), np.int64).copy()
+    front: U64 = np.frombuffer(columns.pop(0), np.uint64).reshape(-1, 2).copy()
+    back: U64 = np.frombuffer(columns.pop(0), np.uint64).reshape(-1, 2).copy()
     if np.any(ids[1:] < ids[:-1]):
         order = np.argsort(ids, kind="stable")
         ids = ids[order]
@@ -62,35 +61,33 @@ def part_of(kernel: Kernel, ids: I64, front: U64, back: U64) -> Part:
     dead = np.zeros(len(ids), dtype=np.uint8)
     if len(ids) <= FLAT_ROWS:
         return Part(ids, front, back, dead)
-    clumps = _clumps(kernel, front, back)
     kept = np.arange(len(ids), dtype=np.uint32)
-    if clumps is not None:
-        kept = np.delete(kept, clumps.positions)
     tables = kernel.tables(front, back, kept)
+    clumps = _clumps(kernel, front, back, tables.offsets)
+    if clumps is not None:
+        del tables
+        tables = kernel.tables(front, back, np.delete(kept, clumps.positions))
     return Part(ids, front, back, dead, tables, clumps)
 
 
-def _clumps(kernel: Kernel, front: U64, back: U64) -> Clumps | None:
-    """The clumps that overfill buckets, largest first, or None.
+def _clumps(kernel: Kernel, front: U64, back: U64, offsets: U32) -> Clumps | None:
+    """The clumps that overfill buckets of tables over all rows, largest first, or None.
 
     A list that somebody filled with near-copies of one picture puts them all into the same few
     buckets, and a query that meets those would verify every one.
     """
     overfull = max(256, len(front) >> 11)
-    counts = np.stack(
-        [
-            np.bincount(chunk(front, back, table), minlength=1 << CHUNK_BITS)
-            for table in range(CHUNKS)
-        ]
-    )
+    counts = np.diff(offsets.astype(np.int64))
+    keys = counts.shape[1]
+    mask = np.uint16(keys - 1)
     free = np.ones(len(front), dtype=bool)
     found: list[tuple[U64, int, U32]] = []
     for _ in range(_MAX_ATTEMPTS):
-        table, value = divmod(int(counts.argmax()), 1 << CHUNK_BITS)
-        if counts[table, value] < overfull or len(found) == MAX_CLUMPS:
+        table, key = divmod(int(counts.argmax()), keys)
+        if counts[table, key] < overfull or len(found) == MAX_CLUMPS:
             break
-        in_bucket = np.flatnonzero((chunk(front, back, table) == value) & free)
-        counts[table, value] = 0
+        in_bucket = np.flatnonzero((chunk(front, back, table) & mask == key) & free)
+        counts[table, key] = 0
         centre = _densest(front, back, in_bucket)
         away = kernel.distances(front, back, centre)
         members = np.flatnonzero((away <= CLUMP_REACH_BITS) & free).astype(np.uint32)
@@ -100,7 +97,7 @@ def _clumps(kernel: Kernel, front: U64, back: U64) -> Clumps | None:
         free[members] = False
         held_front, held_back = front[members], back[members]
         for each in range(CHUNKS):
-            held = np.bincount(chunk(held_front, held_back, each), minlength=1 << CHUNK_BITS)
+            held = np.bincount(chunk(held_front, held_back, each) & mask, minlength=keys)
             np.subtract(counts[each], held, out=counts[each], where=counts[each] > 0)
     if not found:
         return None
