@@ -40,7 +40,7 @@ STEPS: Final = {
     Step.REMOVED: "Removed",
     Step.DECLINED: "Declined",
     Step.WITHDRAWN: "Withdrawn",
-    Step.APPEALED: "You appealed",
+    Step.APPEALED: "Who sent the notice appealed",
     Step.POSTER_APPEALED: "Who posted it appealed",
     Step.APPEAL_ANSWERED: "The decision stands after the appeal",
     Step.RESTORED: "Shown again after an appeal",

@@ -254,7 +254,7 @@ def test_near_copies_are_named_counted_and_decided_together(site: Site) -> None:
     page = browser.get("/review").text
     assert "One waits" in page
     assert "1 near copy will be decided with it" in page
-    assert "<td>post/2</td><td>1</td><td>8</td>" in page
+    assert "1 bits away, 8 from the listing" in page
     browser.post("/review/content", json={"key": key_in(page)})
     browser.post("/review/decide", data={"key": key_in(page), "verdict": "remove"})
     assert "1 of 2 views" in browser.get("/review").text

@@ -46,6 +46,7 @@ async function fetched() {
   } catch (error) {
     loading = null;
     hint.textContent = error instanceof Error ? error.message : "It cannot be shown.";
+    stage.setAttribute("aria-label", hint.textContent);
     return null;
   }
 }
@@ -72,6 +73,10 @@ function hide() {
     [JSON.stringify({ key: stage.dataset.shown, seconds })], { type: "application/json" }));
 }
 
+document.getElementById("blurred")?.addEventListener("click", () => {
+  stage.focus(); // so that Space, held next, reveals and does not press this again
+  fetched();
+});
 stage.addEventListener("pointerdown", reveal);
 for (const name of ["pointerup", "pointercancel", "pointerleave"]) stage.addEventListener(name, hide);
 stage.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -88,8 +93,6 @@ document.addEventListener("keydown", (event) => {
     if (!event.repeat) reveal();
   } else if (event.repeat) {
     return;
-  } else if (key === "b" && mayLook) {
-    fetched();
   } else if (key === "c") {
     colour.click();
   } else if (/^[1-9]$/.test(key) && Number(key) <= reason.options.length) {
