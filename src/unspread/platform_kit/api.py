@@ -396,16 +396,19 @@ class Interface:
         lists = kit.lists
         if wanted.lists is not None:
             lists = {name: each for name, each in lists.items() if name in wanted.lists}
-        probes = [probe_of(each) for each in wanted.queries]
-        kit.metrics.lookups.inc(len(probes))
-        if len(probes) > _PROBES_ON_LOOP:
-            found = await asyncio.to_thread(
-                lambda: [kit.look_up([probe], lists) for probe in probes]
-            )
-        else:
-            found = [kit.look_up([probe], lists) for probe in probes]
-        results = [tuple(match_text(kit, match) for match in each) for each in found]
-        return json_response(LookupAnswer(results))
+        kit.metrics.lookups.inc(len(wanted.queries))
+
+        def answer() -> Response:
+            probes = [probe_of(each) for each in wanted.queries]
+            results = [
+                tuple(match_text(kit, match) for match in kit.look_up([probe], lists))
+                for probe in probes
+            ]
+            return json_response(LookupAnswer(results))
+
+        if len(wanted.queries) > _PROBES_ON_LOOP:
+            return await asyncio.to_thread(answer)
+        return answer()
 
     async def remember(self, request: Request) -> Response:
         """`POST /catalogue`"""

@@ -138,6 +138,7 @@ async def _keep_house(kit: Kit, wake: asyncio.Event) -> None:
         if removed:
             await asyncio.to_thread(kit.catalogue.forget, removed)
             await asyncio.to_thread(kit.store.references_forgotten, removed)
+        await asyncio.to_thread(kit.catalogue.catch_up)
         if await asyncio.to_thread(kit.store.sum_up_blocked, kit.clock()):
             kit.wake_feedback()
         await asyncio.to_thread(kit.keys.reload)
@@ -159,11 +160,11 @@ async def _keep_house(kit: Kit, wake: asyncio.Event) -> None:
 async def _save_snapshots(kit: Kit) -> None:
     """Keep a snapshot of a large bank, and nothing in it that has been withdrawn for long."""
     while True:
-        await asyncio.sleep(_SNAPSHOT_SECONDS)
         try:
             await kit.save_snapshot()
         except OSError:
             log.exception("cannot write a snapshot")
+        await asyncio.sleep(_SNAPSHOT_SECONDS)
 
 
 async def _watch_store(kit: Kit) -> None:
@@ -173,6 +174,7 @@ async def _watch_store(kit: Kit) -> None:
         await kit.catch_up()
         if kit.settings.replica:
             await kit.refresh_states()
+            await kit.share_snapshot()
 
 
 async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Event) -> None:

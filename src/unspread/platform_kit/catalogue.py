@@ -81,6 +81,12 @@ class Catalogue(Protocol):
     def __len__(self) -> int:
         """Pieces of content."""
 
+    def catch_up(self) -> None:
+        """Make ready for a search what was kept and forgotten since the last one.
+
+        A search does so itself; done now and then, it has little left to do.
+        """
+
     def close(self) -> None:
         """Let go of it; the next start is quick."""
 
@@ -151,22 +157,26 @@ class SqliteCatalogue:
     """The catalogue in the kit's own database: millions of pieces on one machine."""
 
     def __init__(self, store: Store, directory: Path) -> None:
-        """Open it; the columns lie in `directory`, and only what they lack is read."""
+        """Open it; the columns lie in `directory`."""
         self._store = store
         store.migrate("hosted", _SCHEMA)
         self._columns = Columns(directory, f"sqlite {store.counter('instance')}")
         self._loading = threading.Lock()
-        self._load()
 
     def close(self) -> None:
         """Leave the columns whole for the next start."""
         self._columns.close()
 
-    def _load(self) -> None:
+    def catch_up(self) -> None:
         """Take into the columns what this or another process has written and erased since."""
         with self._loading:
-            for entry in self.entries_after(self._columns.last_entry):
-                self._columns.add(entry.entry, pdqs(entry.probes))
+            while rows := self._store.read(
+                lambda c: c.execute(
+                    "SELECT entry, probes FROM hosted WHERE entry > ? ORDER BY entry LIMIT 2000",
+                    (self._columns.last_entry,),
+                ).fetchall()
+            ):
+                self._columns.add([(row["entry"], pdq_values(row["probes"])) for row in rows])
             gone = self._store.read(
                 lambda c: c.execute(
                     "SELECT number, entry FROM hosted_gone WHERE number > ?",
@@ -193,9 +203,7 @@ class SqliteCatalogue:
             )
             return int(entry or 0)
 
-        entry = self._store.write(work)
-        self._load()
-        return entry
+        return self._store.write(work)
 
     def forget(self, references: Iterable[str]) -> None:
         """Erase what is kept of these; unknown ones are no error."""
@@ -206,11 +214,10 @@ class SqliteCatalogue:
             self._store.erase_after_commit()
 
         self._store.write(work)
-        self._load()
 
     def search(self, wanted: Sequence[Wanted]) -> list[list[Finding]]:
         """Content within the radius of each listing, each once, nearest first."""
-        self._load()
+        self.catch_up()
 
         def entries_with(values: list[bytes]) -> Iterator[tuple[bytes, int]]:
             for value in values:
@@ -326,6 +333,17 @@ def kept_probes(probes: Iterable[Probe]) -> list[Probe]:
     return [probe for probe in probes if probe.part is not Part.WINDOW]
 
 
-def pdqs(probes: Iterable[Probe]) -> list[bytes]:
-    """The values that columns hold."""
-    return [probe.value for probe in probes if probe.kind is Kind.PDQ]
+_PDQ_RECORD: Final = 5 + VALUE_BYTES[Kind.PDQ]
+
+
+def pdq_values(packed: bytes) -> bytes:
+    """The perceptual values in what `pack_probes` wrote, one after the other: what columns hold."""
+    values = bytearray()
+    at = 0
+    while at < len(packed):
+        if packed[at]:
+            at += 5 + VALUE_BYTES[_KINDS[packed[at]]]
+        else:
+            values += packed[at + 5 : at + _PDQ_RECORD]
+            at += _PDQ_RECORD
+    return bytes(values)

@@ -107,18 +107,21 @@ class Columns:
         """Rows, erased ones too."""
         return len(self._files[2]) + self._tail_rows
 
-    def add(self, entry: int, values: Sequence[bytes]) -> None:
-        """Append the fingerprints of one entry, which is newer than all before."""
+    def add(self, entries: Sequence[tuple[int, bytes]]) -> None:
+        """Append the fingerprints, 32 bytes each, of entries that are newer than all before."""
+        new = np.frombuffer(b"".join(values for _, values in entries), "<u8").reshape(-1, 4)
+        owners = np.repeat(
+            np.array([entry for entry, _ in entries], np.int64),
+            [len(values) // 32 for _, values in entries],
+        )
         with self._changing:
-            start, end = self._tail_rows, self._tail_rows + len(values)
+            start, end = self._tail_rows, self._tail_rows + len(new)
             if end > len(self._tail[2]):
                 self._tail = tuple(_grown(each, max(end, 2 * len(each))) for each in self._tail)
-            if values:
-                new = np.frombuffer(b"".join(values), "<u8").reshape(-1, 4)
-                for column, part in zip(self._tail, (new[:, :2], new[:, 2:], entry), strict=True):
-                    column[start:end] = part
+            for column, part in zip(self._tail, (new[:, :2], new[:, 2:], owners), strict=True):
+                column[start:end] = part
             self._tail_rows = end
-            self.last_entry = entry
+            self.last_entry = entries[-1][0]
             if end >= _TAIL_ROWS and self._lock is not None:
                 self._flush()
 

@@ -17,7 +17,7 @@ from unspread.platform_kit.catalogue import (
     found_for,
     kept_probes,
     pack_probes,
-    pdqs,
+    pdq_values,
     unpack_probes,
 )
 from unspread.platform_kit.catalogue_columns import Columns
@@ -50,13 +50,14 @@ class PostgresCatalogue:
     """A `Catalogue` in a PostgreSQL database, with columns on each machine that searches."""
 
     def __init__(self, url: str, directory: Path) -> None:
-        """Connect; the columns lie in `directory`, and only what they lack is read.
+        """Connect; the columns lie in `directory`.
 
         Raises:
             StateError: if the database cannot be used.
         """
         self._url = url
         self._lock = threading.RLock()
+        self._loading = threading.Lock()
         try:
             self._connection = psycopg.connect(url)
             with self._connection.transaction():
@@ -68,7 +69,6 @@ class PostgresCatalogue:
             raise StateError(f"cannot use the catalogue: {type(error).__name__}") from None
         (instance,) = self._run("SELECT id FROM unspread_hosted_instance")[0]
         self._columns = Columns(directory, f"postgresql {instance}")
-        self._load()
 
     def close(self) -> None:
         """Leave the columns whole for the next start, and disconnect."""
@@ -93,10 +93,15 @@ class PostgresCatalogue:
                         f"the catalogue does not answer: {type(error).__name__}"
                     ) from None
 
-    def _load(self) -> None:
-        with self._lock:
-            for entry in self.entries_after(self._columns.last_entry):
-                self._columns.add(entry.entry, pdqs(entry.probes))
+    def catch_up(self) -> None:
+        """Take into the columns what this or another process has written and erased since."""
+        with self._loading:
+            while rows := self._run(
+                "SELECT entry, probes FROM unspread_hosted WHERE entry > %s"
+                " ORDER BY entry LIMIT 2000",
+                self._columns.last_entry,
+            ):
+                self._columns.add([(int(entry), pdq_values(probes)) for entry, probes in rows])
             # In the order in which erasures became visible: they hold the same lock as entries.
             gone = self._run(
                 "SELECT number, entry FROM unspread_hosted_gone WHERE number > %s",
@@ -127,7 +132,6 @@ class PostgresCatalogue:
                             " ON CONFLICT DO NOTHING",
                             [(each.value, entry) for each in kept if each.kind is not Kind.PDQ],
                         )
-                self._load()
                 return entry
         except psycopg.OperationalError as error:
             self._reconnect()
@@ -142,11 +146,10 @@ class PostgresCatalogue:
         except psycopg.OperationalError as error:
             self._reconnect()
             raise TransportError(f"the catalogue failed: {type(error).__name__}") from None
-        self._load()
 
     def search(self, wanted: Sequence[Wanted]) -> list[list[Finding]]:
         """Content within the radius of each listing, each once, nearest first."""
-        self._load()
+        self.catch_up()
 
         def entries_with(values: list[bytes]) -> Iterator[tuple[bytes, int]]:
             for value, entry in self._run(

@@ -108,6 +108,8 @@ class Kit:
     keep_held: Callable[[str, bytes | Path], None] | None = None
     """Keeps the content of a held upload for those who review it."""
     _catching_up: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _snapshot: str = ""
+    """Which snapshot the bank was opened from, if any."""
     _remembering: dict[int, int] = field(default_factory=dict)
     _turn: int = 0
     _hits: dict[tuple[int, int], deque[datetime]] = field(default_factory=dict)
@@ -450,22 +452,28 @@ class Kit:
     async def catch_up(self) -> None:
         """Take into the bank what has changed in the store, whoever changed it."""
         async with self._catching_up:
-            bank = self.bank
-            while changes := await asyncio.to_thread(
-                self.store.changes_after, bank.sequence, _TAKE_BATCH
-            ):
-                listings = [
-                    (each.list_number, each.listing, each.first_sequence <= bank.sequence)
-                    for each in changes
-                ]
-                with span("take listings", count=len(listings)):
-                    if len(listings) > _TAKE_ON_LOOP:
-                        await asyncio.to_thread(bank.take, listings)
-                    else:
-                        bank.take(listings)
-                bank.sequence = changes[-1].sequence
-                self.metrics.bank_rows.set(len(bank))
+            if await self._take_changes(self.bank):
+                self.metrics.bank_rows.set(len(self.bank))
                 self.new_listings.set()
+
+    async def _take_changes(self, bank: Bank) -> bool:
+        """Bring a bank up to the store; whether it was behind."""
+        was_behind = False
+        while changes := await asyncio.to_thread(
+            self.store.changes_after, bank.sequence, _TAKE_BATCH
+        ):
+            listings = [
+                (each.list_number, each.listing, each.first_sequence <= bank.sequence)
+                for each in changes
+            ]
+            with span("take listings", count=len(listings)):
+                if len(listings) > _TAKE_ON_LOOP:
+                    await asyncio.to_thread(bank.take, listings)
+                else:
+                    bank.take(listings)
+            bank.sequence = changes[-1].sequence
+            was_behind = True
+        return was_behind
 
     async def save_snapshot(self) -> bool:
         """Write a snapshot if enough changed, or if the last holds what was withdrawn.
@@ -479,7 +487,26 @@ class Kit:
             return False
         async with self._catching_up:
             await asyncio.to_thread(snapshots.save, data, self.store, bank)
+        await self.share_snapshot()
         return True
+
+    async def share_snapshot(self) -> None:
+        """Match from the newest snapshot, once there is another: all processes map one file.
+
+        What a process has built for itself since the last one is let go.
+        """
+        data = self.settings.data
+        async with self._catching_up:
+            newest = await asyncio.to_thread(snapshots.current, data)
+            if newest == self._snapshot:
+                return
+            self._snapshot = newest
+            bank = await asyncio.to_thread(snapshots.load, data, self.store, self.names)
+            if bank is not None:
+                if await self._take_changes(bank):
+                    self.new_listings.set()
+                bank.version = self.bank.version + 1
+                self.bank = bank
 
     async def checked(self, name: str) -> None:
         """Note that a list was found to be current."""

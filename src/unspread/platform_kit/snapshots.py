@@ -35,6 +35,14 @@ def exists(data: Path) -> bool:
     return (data / _DIRECTORY / _CURRENT).exists()
 
 
+def current(data: Path) -> str:
+    """Which snapshot is the newest; empty if there is none."""
+    try:
+        return (data / _DIRECTORY / _CURRENT).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def save(data: Path, store: Store, bank: Bank) -> None:
     """Write a snapshot and make it the current one; older ones are deleted.
 

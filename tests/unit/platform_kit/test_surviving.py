@@ -98,6 +98,16 @@ def test_a_replica_sees_what_the_leader_learns(platform, clearinghouse):
     asyncio.run(replica.kit.catch_up())
 
     assert replica.scan(altered(2)).decision == "refuse"
+    # When the leader writes a new snapshot, the replica matches from it, and misses nothing.
+    clearinghouse.protect(picture(4))
+    platform.sync()
+    saved(platform)
+    before = replica.kit.bank
+    asyncio.run(replica.kit.share_snapshot())
+    assert replica.kit.bank is not before
+    assert replica.kit.bank.version > before.version
+    assert [replica.scan(altered(seed)).decision for seed in (1, 2, 4)] == ["refuse"] * 3
+
     replica.scan(picture(3), "from-the-replica")
     listing_id = clearinghouse.protect(picture(3))
     platform.sync()
