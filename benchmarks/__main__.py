@@ -17,6 +17,7 @@ MODULES = (
     "platform",
     "page",
     "intake",
+    "erasure",
     "end_to_end",
 )
 

@@ -7,6 +7,9 @@ import httpx
 import pytest
 
 from tests.journeys.conftest import free_port, unspread, until
+from tests.journeys.test_page_for_everyone import violations
+from unspread.case_protocol import to_b64
+from unspread.crypto import OpeningKey, SigningKey
 
 pytestmark = pytest.mark.journey
 
@@ -107,3 +110,75 @@ def test_an_editors_text_is_on_the_first_page_at_once(chromium, console):
     emil.get_by_role("button", name="Save").click()
     emil.goto(f"{url}/en/")
     emil.get_by_text("Call us between nine and five.").wait_for()
+
+
+def test_every_screen_is_accessible_and_fits_a_phone(chromium, console):
+    url, _ = console
+    screens = ("today", "partners", "review", "incident", "texts", "report", "trail")
+    for name, role in (("Ida", "integrity"), ("Olga", "onboarding"), ("Edda", "editor")):
+        page = somebody_at_work(chromium, console, name, role)
+        if role == "integrity":
+            page.goto(f"{url}/staff/incident")
+            page.get_by_label("Why").last.fill("what came this morning")
+            page.get_by_label("From (UTC)").fill("2026-11-26T08:00")
+            page.get_by_label("to (UTC)").fill("2026-11-26T09:00")
+            page.get_by_role("button", name="Propose to suspend everything").click()
+            page.get_by_text("Suspend everything that arrived from 2026-11-26 08:00").wait_for()
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            for screen in screens:
+                page.goto(f"{url}/staff/{screen}")
+                assert violations(page) == [], (role, width, screen)
+                shown = page.evaluate("document.documentElement.scrollWidth")
+                assert shown <= width, (role, width, screen)
+    public = chromium.new_context(viewport={"width": 390, "height": 844}).new_page()
+    for path in ("/staff/", "/transparency"):
+        public.goto(url + path)
+        assert violations(public) == [], path
+        assert public.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_editor_keeps_helplines_in_a_form(chromium, console):
+    url, _ = console
+    page = somebody_at_work(chromium, console, "Egon", "editor")
+    page.goto(f"{url}/staff/texts")
+    line = page.get_by_role("group", name="One more")
+    line.get_by_label("Name").fill("A line of our own")
+    line.get_by_label("Telephone").fill("0800 1234")
+    page.get_by_role("button", name="Save").click()
+    # Without a source nothing is kept, and it says so.
+    page.get_by_text("A line of our own: every helpline needs a name and its source").wait_for()
+    page.go_back()
+    page.get_by_role("group", name="One more").get_by_label("Source").fill("our own office")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("group", name="A line of our own").wait_for()
+    assert "A line of our own" in httpx.get(f"{url}/en/help").text
+
+
+def test_two_members_let_a_platform_in_at_the_console(chromium, console):
+    url, data = console
+    olga = somebody_at_work(chromium, console, "Oda", "onboarding")
+    olga.goto(f"{url}/staff/partners")
+    olga.get_by_label("Name").fill("A board with keys")
+    olga.get_by_role("button", name="Make an invitation").click()
+    invitation = olga.get_by_role("status").locator("code").inner_text()
+    opening, _ = OpeningKey.generate()
+    keys = {
+        "signing_key": to_b64(SigningKey(b"k" * 32).public),
+        "sealing_key": to_b64(opening.public),
+    }
+    answer = httpx.post(f"{url}/v1/partners/enroll", json={"invitation": invitation, **keys})
+    assert answer.status_code == 201
+    olga.goto(f"{url}/staff/partners")
+    olga.get_by_role("button", name="Approve these keys").click()
+    olga.get_by_text("approved by Oda").wait_for()
+    olf = somebody_at_work(chromium, console, "Olf", "onboarding")
+    # Two can sign in now: names on the command line count no more.
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        unspread("clearinghouse", "partner", "approve", "a-board-with-keys", "--by", "X",
+                 "--by", "Y", "--data", str(data))  # fmt: skip
+    assert "at /staff/partners" in refused.value.stderr
+    olf.goto(f"{url}/staff/partners")
+    row = olf.get_by_role("row").filter(has_text="a-board-with-keys")
+    row.get_by_role("button", name="Approve these keys").click()
+    olf.get_by_role("row").filter(has_text="a-board-with-keys").get_by_text("active").wait_for()

@@ -47,6 +47,12 @@ _database = click.option(
     envvar="UNSPREAD_DATABASE",
     help="postgresql://user@host/name; SQLite in the data directory if not given.",
 )
+_by = click.option(
+    "--by",
+    default="",
+    callback=lambda _context, _option, name: partners.on_command_line(name),
+    help="Who does it; the audit trail adds that it was on the command line.",
+)
 _store = click.option(
     "--store",
     "store_url",
@@ -312,7 +318,7 @@ def staff() -> None:
 @_data
 @_database
 @click.option("--role", type=click.Choice([each.value for each in members.Role]), required=True)
-@click.option("--by", default="command line", show_default=True)
+@_by
 def invite_member(name: str, data: Path, database: str, role: str, by: str) -> None:
     """Print where NAME makes a passkey: /staff/join/…, good once, for a day."""
     with _open(data, database) as settings:
@@ -325,7 +331,7 @@ def invite_member(name: str, data: Path, database: str, role: str, by: str) -> N
 @click.argument("name")
 @_data
 @_database
-@click.option("--by", default="command line", show_default=True)
+@_by
 def dismiss_member(name: str, data: Path, database: str, by: str) -> None:
     """End NAME's access at once."""
     with _open(data, database) as settings:
@@ -349,7 +355,7 @@ def partner() -> None:
 @_surfaces
 @_countries
 @_levels
-@click.option("--by", default="command line", help="Who invites; stands in the audit trail.")
+@_by
 def invite(  # noqa: PLR0917 - click passes them by name
     name: str,
     data: Path,
@@ -423,13 +429,15 @@ def list_partners(data: Path, database: str) -> None:
 def approve(partner_id: str, data: Path, database: str, approvers: tuple[str, ...]) -> None:
     """Approve a partner's keys. It takes part once two members of staff have.
 
-    On the console each signs in with a passkey; whoever can run this command is trusted to name
-    them truly, and the audit trail says that it was the command line.
+    For a start only: once two members for onboarding have passkeys, they approve at
+    /staff/partners, each signed in, and this command refuses. The audit trail says that names
+    were given on the command line.
     """
     with _open(data, database) as settings:
         is_active = False
         for name in approvers:
-            is_active = _write(settings, partial(partners.approve, partner_id=partner_id, by=name))
+            yes = partial(partners.approve, partner_id=partner_id, by=name, signed=False)
+            is_active = _write(settings, yes)
         click.echo("active" if is_active else "one more approval is needed")
 
 
@@ -437,7 +445,7 @@ def approve(partner_id: str, data: Path, database: str, approvers: tuple[str, ..
 @click.argument("partner_id")
 @_data
 @_database
-@click.option("--by", default="command line")
+@_by
 @click.option("--reason", required=True)
 def suspend(partner_id: str, data: Path, database: str, by: str, reason: str) -> None:
     """Stop a partner's feed, feedback and keys at once."""
@@ -452,7 +460,7 @@ def suspend(partner_id: str, data: Path, database: str, by: str, reason: str) ->
 @click.argument("partner_id")
 @_data
 @_database
-@click.option("--by", default="command line")
+@_by
 def resume(partner_id: str, data: Path, database: str, by: str) -> None:
     """Let a suspended partner be approved again."""
     with _open(data, database) as settings:
@@ -535,7 +543,7 @@ def list_keys(partner_id: str, data: Path, database: str) -> None:
 @click.argument("key_id")
 @_data
 @_database
-@click.option("--by", default="command line", show_default=True)
+@_by
 @click.option("--overlap-days", default=7.0, show_default=True, help="Both keys open for so long.")
 def rotate_key(key_id: str, data: Path, database: str, by: str, overlap_days: float) -> None:
     """Print a key that replaces another; it is not shown again."""
@@ -554,7 +562,7 @@ def rotate_key(key_id: str, data: Path, database: str, by: str, overlap_days: fl
 @click.argument("key_id")
 @_data
 @_database
-@click.option("--by", default="command line", show_default=True)
+@_by
 def revoke_key(key_id: str, data: Path, database: str, by: str) -> None:
     """Make a key open nothing, at once."""
     from unspread.clearinghouse import exchange_keys

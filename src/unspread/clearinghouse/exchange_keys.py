@@ -116,7 +116,8 @@ def issue(
     """New keys for a partner: one, or for StopNCII one per function and the subscription key.
 
     A partner that was only invited, because it has no keys of its own and speaks nothing but an
-    older protocol, takes part from now on: so two members of staff say yes to it.
+    older protocol, takes part from now on: so two members of staff say yes to it, here only as
+    long as there are no two who could at the console.
 
     Raises:
         StateError: if the partner is suspended, or fewer than two say yes to a new one.
@@ -124,17 +125,17 @@ def issue(
     known = partners.partner(tx.connection, partner_id)
     approvers = sorted({name.strip() for name in by if name.strip()})
     if known.state == "invited" and len(approvers) >= partners.APPROVALS_NEEDED:
-        tx.connection.run("UPDATE partner SET state = 'active' WHERE partner_id = ?", partner_id)
         for name in approvers:
-            record(tx, name, "partner.approve", partner_id, "without keys of its own")
+            partners.approve(tx, partner_id, by=name, without_keys=True, signed=False)
     elif known.state != "active" or not approvers:
         raise partners.PartnerStateError(
             f"{partner_id} is {known.state}: its keys are issued once two members of staff (--by)"
             " say yes, and never while it is suspended"
         )
+    issuer = partners.on_command_line(approvers[0])
     if programme is not Programme.STOPNCII:
         label = "password" if programme is Programme.NCMEC else "access_token"
-        return [_issue(tx, partner_id, programme, scope, label=label, by=approvers[0])]
+        return [_issue(tx, partner_id, programme, scope, label=label, by=issuer)]
     issued = [
         _issue(
             tx,
@@ -147,7 +148,7 @@ def issue(
                 may_submit=right == "submit",
             ),
             label=label,
-            by=approvers[0],
+            by=issuer,
         )
         for right, label in STOPNCII_FUNCTIONS.items()
         if right in scope.to_text().split()
@@ -159,7 +160,7 @@ def issue(
         Programme.STOPNCII_SUBSCRIPTION,
         nothing,
         label="subscription_key",
-        by=approvers[0],
+        by=issuer,
     )
     return [*issued, subscription]
 

@@ -1,6 +1,8 @@
 """What the person's pages need from the service, and the service from them."""
 
 import importlib
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -44,6 +46,24 @@ def texts_changed(service: Service) -> None:
     """Show the texts as they were just saved."""
     for name, value in django_values(service).items():
         setattr(django_settings, name, value)
+
+
+def check_helplines(path: Path) -> None:
+    """Return if the pages can show the helplines in a file.
+
+    Raises:
+        InputError: saying which entry is wrong.
+    """
+    if has_pages():
+        _pages("help_data").read_help(path, datetime.now(UTC).date())
+
+
+def shipped_helplines() -> str:
+    """The package's own helplines, as an organisation's begin."""
+    if not has_pages():
+        return ""
+    shipped: Path = _pages("help_data").SHIPPED
+    return shipped.read_text()
 
 
 def languages(chosen: tuple[str, ...]) -> tuple[str, ...]:

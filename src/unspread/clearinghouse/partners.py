@@ -23,6 +23,7 @@ from http_message_signatures import (
 from unspread.case_protocol import from_b64
 from unspread.clearinghouse.audit import record
 from unspread.clearinghouse.database import Connection, Row
+from unspread.clearinghouse.staff import members
 from unspread.clearinghouse.store import Transaction
 from unspread.crypto import seal_to, sha256
 from unspread.errors import InputError, StateError, TrustError
@@ -199,21 +200,36 @@ def keys_words(known: Partner) -> str:
     return " ".join(digits[at : at + 4] for at in range(0, 16, 4))
 
 
-def approve(tx: Transaction, partner_id: str, *, by: str) -> bool:
+def approve(
+    tx: Transaction, partner_id: str, *, by: str, without_keys: bool = False, signed: bool = True
+) -> bool:
     """One member of staff's yes to a partner's present keys; whether the partner is active now.
 
+    Args:
+        by: the member's name.
+        without_keys: yes to an invited partner that has no keys of its own, because it speaks
+            nothing but an older programme's protocol.
+        signed: whether the member signed in; else somebody named them on the command line, and
+            the trail says so.
+
     Raises:
-        PartnerStateError: if it has not enrolled, or is suspended.
+        PartnerStateError: if it has not enrolled, or is suspended; or for one who did not sign in,
+            once two could.
     """
     known = partner(tx.connection, partner_id)
     if not by.strip():
         raise InputError("an approval is somebody's")
+    if not signed and members.count_signing(tx.connection, members.Role.ONBOARDING) >= (
+        APPROVALS_NEEDED
+    ):
+        raise PartnerStateError(
+            f"two members of staff have passkeys: each approves {partner_id} at /staff/partners"
+        )
     if known.state == "active":
         return True
-    if known.state != "enrolled":
-        raise PartnerStateError(
-            f"{partner_id} is {known.state}: only enrolled partners are approved"
-        )
+    needed = "invited" if without_keys else "enrolled"
+    if known.state != needed:
+        raise PartnerStateError(f"{partner_id} is {known.state}: only {needed} ones are approved")
     digest = sha256(known.signing_key, known.sealing_key)
     tx.connection.run(
         "INSERT INTO partner_approval (partner_id, given_by, keys_digest, at) VALUES (?, ?, ?, ?)"
@@ -223,21 +239,35 @@ def approve(tx: Transaction, partner_id: str, *, by: str) -> bool:
         digest,
         tx.now,
     )
-    ((count,),) = tx.connection.rows(
-        "SELECT COUNT(*) FROM partner_approval WHERE partner_id = ? AND keys_digest = ?",
-        partner_id,
-        digest,
-    )
-    record(tx, by, "partner.approve", partner_id, keys_words(known))
-    if count < APPROVALS_NEEDED:
+    approvers = approvals(tx.connection, known)
+    actor = by.strip() if signed else on_command_line(by)
+    keys = "without keys of its own" if without_keys else keys_words(known)
+    record(tx, actor, "partner.approve", partner_id, keys)
+    if len(approvers) < APPROVALS_NEEDED:
         return False
     tx.connection.run(
         "UPDATE partner SET state = 'active', invitation_digest = ? WHERE partner_id = ?",
         b"",
         partner_id,
     )
-    record(tx, by, "partner.active", partner_id)
+    record(tx, actor, "partner.active", partner_id)
     return True
+
+
+def approvals(connection: Connection, known: Partner) -> list[str]:
+    """Who said yes to a partner's present keys so far."""
+    rows = connection.rows(
+        "SELECT given_by FROM partner_approval WHERE partner_id = ? AND keys_digest = ?"
+        " ORDER BY at, given_by",
+        known.partner_id,
+        sha256(known.signing_key, known.sealing_key),
+    )
+    return [row[0] for row in rows]
+
+
+def on_command_line(name: str) -> str:
+    """How the audit trail calls somebody who was named on the command line and did not sign in."""
+    return f"{name.strip()} (command line)" if name.strip() else "command line"
 
 
 def suspend(tx: Transaction, partner_id: str, *, by: str, reason: str) -> None:

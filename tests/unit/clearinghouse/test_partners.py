@@ -15,6 +15,8 @@ from joserfc.jwk import ECKey, OKPKey
 
 from unspread.case_protocol import from_b64, to_b64
 from unspread.clearinghouse import partners
+from unspread.clearinghouse.audit import trail
+from unspread.clearinghouse.staff import members
 from unspread.crypto import SigningKey
 from unspread.exchange.blind_lookup import Blinded, bucket_of, encoded, finalize, find_record
 from unspread.model import Fingerprint, Kind, Level, Part
@@ -55,6 +57,52 @@ def test_two_members_of_staff_let_a_partner_in(clearinghouse: Running) -> None:
     assert platform.signed_post(FEEDBACK, BODY).status_code == 401
     assert approve(clearinghouse, platform.partner_id, "B")
     assert platform.signed_post(FEEDBACK, BODY).status_code == 200
+
+
+def test_the_command_line_approves_only_until_two_can_sign_in(clearinghouse: Running) -> None:
+    write = clearinghouse.service.writer.submit
+
+    def joins(name: str, role: members.Role) -> None:
+        secret = write(lambda tx: members.invite(tx, name, role, by="command line")).result()
+        write(lambda tx: members.register(tx, secret, name.encode(), b"key", 0)).result()
+
+    def on_command_line(partner_id: str) -> bool:
+        return write(
+            lambda tx: partners.approve(tx, partner_id, by="A", signed=False)
+        ).result()  # fmt: skip
+
+    platforms = [Platform(clearinghouse, name) for name in ("One", "Two")]
+    for each in platforms:
+        assert each.enroll(invited(clearinghouse)).is_success
+    joins("Anna", members.Role.ONBOARDING)
+    joins("Cleo", members.Role.AUDITOR)
+    assert not on_command_line(platforms[0].partner_id)
+    joins("Ben", members.Role.ONBOARDING)
+    with pytest.raises(partners.PartnerStateError, match="at /staff/partners"):
+        on_command_line(platforms[0].partner_id)
+    # One of them said yes on the command line; nobody said yes twice.
+    assert approve(clearinghouse, platforms[0].partner_id, "Anna")
+    assert not approve(clearinghouse, platforms[1].partner_id, "Anna")
+    write(lambda tx: members.dismiss(tx, "Ben", by="command line")).result()
+    assert on_command_line(platforms[1].partner_id)
+    actors = [e.actor for e in clearinghouse.service.readers.ask_now(lambda c: list(trail(c)))]
+    assert actors.count("A (command line)") == 3  # two approvals, of which one made it active
+
+
+def test_a_partner_without_keys_is_admitted_by_two(clearinghouse: Running) -> None:
+    write = clearinghouse.service.writer.submit
+    partner_id = invited(clearinghouse).partition(".")[0]
+    with pytest.raises(partners.PartnerStateError):
+        approve(clearinghouse, partner_id, "Anna")
+
+    def admit(by: str) -> bool:
+        return write(
+            lambda tx: partners.approve(tx, partner_id, by=by, without_keys=True)
+        ).result()  # fmt: skip
+
+    assert not admit("Anna")
+    assert not admit("Anna")
+    assert admit("Ben")
 
 
 def test_an_invitation_serves_one_pair_of_keys(clearinghouse: Running) -> None:

@@ -128,6 +128,37 @@ def test_a_flood_is_suspended_and_taken_back(clearinghouse: Running) -> None:
     assert states(clearinghouse) == ["listed", "withdrawn", "listed"]
 
 
+def test_the_whole_list_is_paused_and_goes_on_with_its_levels(clearinghouse: Running) -> None:
+    platform = admitted(clearinghouse)
+    for number in range(2):
+        clearinghouse.submit(receipt(number + 1), [picture(number)])
+    told = (
+        b'{"feedback": [{"id": "a", "listing_id": %d, "kind": "removed",'
+        b' "at": "2026-11-23T06:00:00Z"}]}' % clearinghouse.listing_id(receipt(1))
+    )
+    assert platform.signed_post("/v1/feedback", told).is_success
+    ever = f"0-{int(time.time()) + 60}"
+    done(clearinghouse, Kind.SUSPEND_SINCE, ever)
+    assert states(clearinghouse) == ["listed", "suspended"]
+    done(clearinghouse, Kind.SUSPEND_ALL_SINCE, ever)
+    assert states(clearinghouse) == ["suspended"] * 2
+    done(clearinghouse, Kind.REINSTATE_SINCE, ever)
+    assert states(clearinghouse) == ["listed"] * 2
+    (item,) = clearinghouse.status(receipt(1)).json()["items"]
+    assert item["level"] == "confirmed"
+
+
+def test_too_much_at_once_is_refused(
+    clearinghouse: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposals, "AT_ONCE", 1)
+    for number in range(2):
+        clearinghouse.submit(receipt(number + 1), [picture(number)])
+    with pytest.raises(proposals.ProposalError, match="shorter"):
+        done(clearinghouse, Kind.SUSPEND_SINCE, f"0-{int(time.time()) + 60}")
+    assert states(clearinghouse) == ["listed"] * 2
+
+
 def test_paused_intake_says_so_and_withdrawal_goes_on(clearinghouse: Running) -> None:
     clearinghouse.submit(receipt(1), [picture(1)])
     done(clearinghouse, Kind.PAUSE_INTAKE, "")

@@ -8,7 +8,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from unspread.clearinghouse.database import Connection
-from unspread.clearinghouse.rules import from_day
+from unspread.clearinghouse.rules import HeldReason, SuspendedBecause, from_day
+from unspread.model import Age
 
 SUPPRESS_BELOW: Final = 10
 """A public figure from 1 to 9 could be about somebody: it is shown as "fewer than 10"."""
@@ -19,6 +20,16 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 560, 120, 40, 18
 def suppressed(count: int) -> str:
     """A count for the public."""
     return f"fewer than {SUPPRESS_BELOW}" if 0 < count < SUPPRESS_BELOW else str(count)
+
+
+def seconds_words(seconds: int | None) -> str:
+    """A stretch of time in the unit that fits it."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def daily(connection: Connection, name: str, today: int, days: int = PLOT_DAYS) -> list[int]:
@@ -75,11 +86,12 @@ def bars(values: Sequence[int], today: int, title: str, *, public: bool = False)
         ),
     )
     return format_html(
-        '<figure><figcaption>{}</figcaption><svg viewBox="0 0 {} {}" role="img" aria-label="{}">'
+        '<figure><figcaption>{} <span class="soft">{}</span></figcaption>'
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">'
         '<line x1="{}" y1="{}" x2="{}" y2="{}"/><text x="0" y="10">{}</text>'
         '<text x="0" y="{}">0</text><text x="{}" y="{}">{}</text>'
         '<text x="{}" y="{}" text-anchor="end">{}</text>{}</svg></figure>',
-        title, WIDTH, HEIGHT, title,
+        title, f"today {suppressed(values[-1]) if public else values[-1]}", WIDTH, HEIGHT, title,
         LEFT, HEIGHT - BOTTOM, WIDTH, HEIGHT - BOTTOM, top,
         HEIGHT - BOTTOM, LEFT, HEIGHT - 4, from_day(today - len(shown) + 1).isoformat(),
         WIDTH, HEIGHT - 4, from_day(today).isoformat(), rects,
@@ -142,20 +154,26 @@ def _share(ordered: Sequence[int], share: float) -> int | None:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
 
 
+REASONS: Final[Mapping[str, str]] = {
+    HeldReason.LOW_QUALITY: "low quality",
+    HeldReason.ONE_BITS: "not a fingerprint of a picture",
+    HeldReason.WELL_KNOWN: "well-known content",
+    HeldReason.BLANK: "blank",
+    HeldReason.DUPLICATE: "same as another item of its case",
+    SuspendedBecause.DISPUTES: "two platforms dispute it",
+    SuspendedBecause.VIRAL: "very many accounts have it",
+    SuspendedBecause.OLDER: "years older than the case, and many have it",
+}
+"""Why an item is held or suspended, in words."""
+
 REPORTED: Final[Mapping[str, str]] = {
     "cases": "Cases submitted",
     "items.listed.image": "Pictures listed",
     "items.listed.video": "Videos listed",
-    "held.low_quality": "Held: low quality",
-    "held.one_bits_out_of_range": "Held: not a fingerprint of a picture",
-    "held.well_known_content": "Held: well-known content",
-    "held.blank": "Held: blank",
-    "held.duplicate_of_item": "Held: same as another item of its case",
+    **{f"held.{each}": f"Held: {REASONS[each]}" for each in HeldReason},
     "withdrawals": "Withdrawn by the person",
     "expired": "Expired",
-    "suspended.two_disputes": "Suspended: two disputes",
-    "suspended.very_many_hits": "Suspended: found very often",
-    "suspended.older_than_the_case": "Suspended: content older than the case",
+    **{f"suspended.{each}": f"Suspended: {REASONS[each]}" for each in SuspendedBecause},
     "staff.remove.done": "Removed by two members of staff",
     "staff.release.done": "Released from quarantine by two members of staff",
     "staff.reinstate.done": "Reinstated by two members of staff",
@@ -167,3 +185,14 @@ REPORTED: Final[Mapping[str, str]] = {
     "lookups": "Questions to the hosted lookup",
 }
 """Name of a count → what the public report calls it; other counts are not public."""
+
+COUNTED: Final[Mapping[str, str]] = {
+    **REPORTED,
+    **{f"cases.{age}": f"Cases submitted: {age}" for age in Age},
+    "items.held.image": "Pictures held",
+    "items.held.video": "Videos held",
+    "renewals": "Cases renewed",
+    "vouched": "A helpline vouched",
+    "lookups.matched": "Matches in the hosted lookup",
+}
+"""The same for the console, with what is not public."""

@@ -88,6 +88,17 @@ def member(connection: Connection, member_id: int) -> Member:
     return _member(rows[0])
 
 
+def count_signing(connection: Connection, role: Role) -> int:
+    """How many active members of a role have a passkey."""
+    ((count,),) = connection.rows(
+        "SELECT COUNT(DISTINCT m.id) FROM staff_member m JOIN passkey p ON p.member_id = m.id"
+        " WHERE m.is_active = ? AND m.role = ?",
+        True,
+        role,
+    )
+    return int(count)
+
+
 def invite(tx: Transaction, name: str, role: Role, *, by: str) -> str:
     """A link's secret with which a new member registers a passkey, good once, for a day.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -31,6 +32,8 @@ class Kind(StrEnum):
     RESUME_INTAKE = "resume_intake"
     SUSPEND_SINCE = "suspend_since"
     """Suspend every unverified listing that arrived in a stretch of time: a flood of rubbish."""
+    SUSPEND_ALL_SINCE = "suspend_all_since"
+    """The same whatever its level: from the beginning until now it pauses the whole list."""
     REINSTATE_SINCE = "reinstate_since"
     """Take such a suspension back."""
 
@@ -52,6 +55,19 @@ class Proposal:
     proposed_at: int
     decided_by: str
     outcome: str
+
+    @property
+    def words(self) -> str:
+        """What would be done, for whoever decides."""
+        if self.kind in _ON_ITEMS:
+            return f"{_WORDS[self.kind]} {self.subject}"
+        if self.kind in _ON_STRETCHES:
+            start, stop = (
+                datetime.fromtimestamp(each, UTC).strftime("%Y-%m-%d %H:%M")
+                for each in _stretch(self.subject)
+            )
+            return f"{_WORDS[self.kind]} from {start} to {stop} UTC"
+        return _WORDS[self.kind]
 
 
 _PROPOSAL: Final = (
@@ -158,11 +174,19 @@ def _release(tx: Transaction, proposal: Proposal) -> None:
     store.release(tx, item)
 
 
-def _change(tx: Transaction, item: StoredItem, state: State, reason: ChangeReason) -> None:
+def _change(
+    tx: Transaction,
+    item: StoredItem,
+    state: State,
+    reason: ChangeReason,
+    level: Level | None = None,
+) -> None:
+    """Change a listing's state, and its level if one is given."""
     if item.listing_id is None:
         raise ProposalError("the item was never listed")
-    level = Level.UNVERIFIED if state is State.LISTED else item.level
-    record = ChangeRecord(ListingId(item.listing_id), state, level, Authority.STAFF, reason)
+    record = ChangeRecord(
+        ListingId(item.listing_id), state, level or item.level, Authority.STAFF, reason
+    )
     store.append_change(tx, item, record)
 
 
@@ -173,7 +197,7 @@ def _reinstate(tx: Transaction, proposal: Proposal) -> None:
     # What was said so far is answered; the next dispute starts the count again.
     tx.connection.run("UPDATE feedback SET settled = ? WHERE listing_id = ?", True, item.listing_id)
     store.clear_suspension(tx, item)
-    _change(tx, item, State.LISTED, ChangeReason.REINSTATED)
+    _change(tx, item, State.LISTED, ChangeReason.REINSTATED, Level.UNVERIFIED)
 
 
 def _remove(tx: Transaction, proposal: Proposal) -> None:
@@ -201,14 +225,17 @@ def _incident(proposal: Proposal) -> str:
 
 def _suspend_since(tx: Transaction, proposal: Proposal) -> None:
     start, stop = _stretch(proposal.subject)
+    levels = "" if proposal.kind is Kind.SUSPEND_ALL_SINCE else " AND i.level = 'unverified'"
     items = store.items_where(
         tx.connection,
-        "WHERE i.listing_id IS NOT NULL AND i.state = 'listed' AND i.level = 'unverified'"
+        f"WHERE i.listing_id IS NOT NULL AND i.state = 'listed'{levels}"
         " AND i.listed_at >= ? AND i.listed_at <= ? ORDER BY i.listing_id LIMIT ?",
         start,
         stop,
-        AT_ONCE,
+        AT_ONCE + 1,
     )
+    if len(items) > AT_ONCE:
+        raise ProposalError(f"more than {AT_ONCE} arrived then: take shorter stretches")
     for item in items:
         _change_suspended(tx, item, _incident(proposal))
 
@@ -230,7 +257,17 @@ def _reinstate_since(tx: Transaction, proposal: Proposal) -> None:
 
 
 _ON_ITEMS: Final = frozenset({Kind.RELEASE, Kind.REINSTATE, Kind.REMOVE})
-_ON_STRETCHES: Final = frozenset({Kind.SUSPEND_SINCE, Kind.REINSTATE_SINCE})
+_ON_STRETCHES: Final = frozenset({Kind.SUSPEND_SINCE, Kind.SUSPEND_ALL_SINCE, Kind.REINSTATE_SINCE})
+_WORDS: Final[Mapping[Kind, str]] = {
+    Kind.RELEASE: "List item",
+    Kind.REINSTATE: "Reinstate item",
+    Kind.REMOVE: "Remove, for good, item",
+    Kind.PAUSE_INTAKE: "Pause intake",
+    Kind.RESUME_INTAKE: "Take cases again",
+    Kind.SUSPEND_SINCE: "Suspend what arrived, and nobody confirmed,",
+    Kind.SUSPEND_ALL_SINCE: "Suspend everything that arrived",
+    Kind.REINSTATE_SINCE: "Reinstate what was suspended for its arrival",
+}
 _CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], None]]] = {
     Kind.RELEASE: _release,
     Kind.REINSTATE: _reinstate,
@@ -238,5 +275,6 @@ _CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], None]]] = {
     Kind.PAUSE_INTAKE: _pause_intake,
     Kind.RESUME_INTAKE: _resume_intake,
     Kind.SUSPEND_SINCE: _suspend_since,
+    Kind.SUSPEND_ALL_SINCE: _suspend_since,
     Kind.REINSTATE_SINCE: _reinstate_since,
 }

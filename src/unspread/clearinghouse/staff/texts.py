@@ -1,7 +1,7 @@
 """What the organisation says on the person's pages, edited on the console."""
 
 import os
-import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -43,11 +43,14 @@ def load(settings: Settings) -> Texts:
         raise InputError("texts.json in the data directory is damaged") from None
 
 
-def save(settings: Settings, texts: Texts) -> None:
+def save(settings: Settings, texts: Texts, check_helplines: Callable[[Path], None]) -> None:
     """Keep the texts.
 
+    Args:
+        check_helplines: raises for a file of helplines that the pages could not show.
+
     Raises:
-        InputError: if one is too long, or the helplines are not TOML.
+        InputError: if one is too long, or the helplines are wrong; then nothing is changed.
     """
     if max(len(texts.contact), len(texts.message), len(texts.neutral_url)) > MAX_CHARACTERS:
         raise InputError(f"a text has at most {MAX_CHARACTERS} characters")
@@ -55,18 +58,23 @@ def save(settings: Settings, texts: Texts) -> None:
         raise InputError("the page to leave to begins with https://")
     if len(texts.helplines) > MAX_HELPLINES:
         raise InputError("too many helplines")
-    try:
-        tomllib.loads(texts.helplines)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"the helplines are not TOML: {error}") from None
-    _replace(_path(settings), msgspec.json.encode(texts))
+    own = helplines_file(settings)
     if texts.helplines.strip():
-        _replace(helplines_file(settings), texts.helplines.encode())
+        temporary = _written(own, texts.helplines.encode())
+        try:
+            check_helplines(temporary)
+        except InputError:
+            temporary.unlink()
+            raise
+        temporary.replace(own)
     else:
-        helplines_file(settings).unlink(missing_ok=True)
+        own.unlink(missing_ok=True)
+    path = _path(settings)
+    _written(path, msgspec.json.encode(texts)).replace(path)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _written(path: Path, content: bytes) -> Path:
+    """The content in a file beside `path`, to be moved there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
-    temporary.replace(path)
+    return temporary

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.utils.decorators import decorator_from_middleware
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from unspread.case_protocol import from_b64, to_b64
-from unspread.clearinghouse import audit, partners, store
+from unspread.clearinghouse import audit, pages_bridge, partners, store
 from unspread.clearinghouse.database import Connection
+from unspread.clearinghouse.gate import CALM
 from unspread.clearinghouse.service import Service
-from unspread.clearinghouse.staff import figures, members, passkeys, proposals, texts
+from unspread.clearinghouse.staff import figures, helplines, members, passkeys, proposals, texts
 from unspread.clearinghouse.staff.members import Member, NotAllowedError, Role
 from unspread.errors import InputError, TrustError, UnspreadError
+from unspread.model import State
 
 T = TypeVar("T")
 View = Callable[..., HttpResponse]
@@ -101,7 +103,9 @@ def signed_in(view: View) -> View:
 def page(request: HttpRequest, member: Member, name: str, **context: Any) -> HttpResponse:
     """A page of the console."""
     waiting = ask(request, proposals.waiting)
-    context |= {
+    context = {
+        "waiting": waiting,
+        **context,
         "member": member,
         "waiting_count": len(waiting),
         "page": name,
@@ -206,13 +210,26 @@ def today(request: HttpRequest, member: Member) -> HttpResponse:
         )
     ]
     service = service_of(request)
+    states = ask(request, figures.by_state)
+    long_ago = int(time.time()) - store.SECONDS_PER_DAY
     return page(
         request,
         member,
         "today",
         plots=plots,
-        counts=sorted(ask(request, lambda c: figures.totals(c, day)).items()),
-        states=ask(request, figures.by_state),
+        counts=[
+            (figures.COUNTED.get(name, name), count)
+            for name, count in ask(request, lambda c: figures.totals(c, day)).items()
+        ],
+        states=states,
+        suspended=sum(count for state, _, count in states if state == State.SUSPENDED),
+        held=sum(count for state, _, count in states if state == State.HELD),
+        silent=[
+            each.name
+            for each in ask(request, partners.partners)
+            if each.state == "active" and "feed" in each.scopes and each.last_heard_at < long_ago
+        ],
+        work_factor=service.proofs.expected_iterations() // (CALM.cost * 16 ** len(CALM.prefix)),
         log_size=service.publisher.size,
         published_seconds_ago=round(service.clock() - service.publisher.last_success),
         submissions_per_minute=round(service.proofs.rate.per_minute()),
@@ -229,17 +246,32 @@ def partner_list(request: HttpRequest, member: Member) -> HttpResponse:
         member.require(Role.ONBOARDING)
         invitation = _change_partner(request, member)
     now = int(time.time())
-    table = [
-        {
-            "partner": each,
-            "keys": partners.keys_words(each) if each.signing_key else "",
-            "behind": service_of(request).publisher.size - each.applied_size,
-            "heard_minutes_ago": (now - each.last_heard_at) // 60 if each.last_heard_at else None,
-        }
-        for each in ask(request, partners.partners)
-    ]
+    size = service_of(request).publisher.size
+
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        return [
+            {
+                "partner": each,
+                "keys": partners.keys_words(each) if each.signing_key else "",
+                "approvals": partners.approvals(connection, each),
+                "behind": size - each.applied_size,
+                "heard_minutes_ago": (now - each.last_heard_at) // 60
+                if each.last_heard_at
+                else None,
+                "heard_hours_ago": (now - each.last_heard_at) // 3600,
+            }
+            for each in partners.partners(connection)
+        ]
+
+    table = ask(request, read)
     return page(
-        request, member, "partners", partners=table, invitation=invitation, scopes=partners.SCOPES
+        request,
+        member,
+        "partners",
+        partners=table,
+        invitation=invitation,
+        scopes=sorted(partners.SCOPES),
+        default_scopes=partners.DEFAULT_SCOPES.split(),
     )
 
 
@@ -253,8 +285,12 @@ def _change_partner(request: HttpRequest, member: Member) -> str:
             request,
             lambda tx: partners.invite(tx, name, role=role, scopes=scopes, by=member.name),
         )
-    if action == "approve":
-        write(request, lambda tx: partners.approve(tx, partner_id, by=member.name))
+    if action in {"approve", "admit"}:
+        without_keys = action == "admit"
+        write(
+            request,
+            lambda tx: partners.approve(tx, partner_id, by=member.name, without_keys=without_keys),
+        )
     elif action == "suspend":
         reason = form.get("reason", "").strip()
         if not reason:
@@ -290,7 +326,6 @@ def review(request: HttpRequest, member: Member) -> HttpResponse:
         suspended=items("i.state = 'suspended'"),
         disputed=items("i.state = 'listed' AND i.level = 'disputed'"),
         held=items("i.state = 'held'"),
-        waiting=ask(request, proposals.waiting),
     )
 
 
@@ -306,10 +341,16 @@ def _shown(connection: Connection, item: store.StoredItem, day: int) -> dict[str
         "media": item.media,
         "age": item.age,
         "level": item.level,
-        "reasons": item.reasons,
-        "because": item.suspended_because,
+        "why": [
+            figures.REASONS.get(each, each)
+            for each in (*item.reasons, item.suspended_because)
+            if each
+        ],
         "days": day - item.submitted_day,
-        "words": words,
+        "words": [
+            (name, kind, count, reason.replace("_", " "), settled)
+            for name, kind, count, reason, settled in words
+        ],
     }
 
 
@@ -376,13 +417,34 @@ def edit_texts(request: HttpRequest, member: Member) -> HttpResponse:
             contact=form.get("contact", "").strip(),
             message=form.get("message", "").strip(),
             neutral_url=form.get("neutral_url", "").strip(),
-            helplines=form.get("helplines", "").replace("\r\n", "\n"),
+            helplines=helplines.to_toml(_rows(form)),
         )
-        texts.save(service.settings, new)
+        texts.save(service.settings, new, pages_bridge.check_helplines)
         write(request, lambda tx: audit.record(tx, member.name, "texts.save", "texts"))
         service.texts_changed()
         return HttpResponseRedirect("/staff/texts")
-    return page(request, member, "texts", texts=texts.load(service.settings))
+    said = texts.load(service.settings)
+    entries = helplines.rows(said.helplines or pages_bridge.shipped_helplines())
+    return page(
+        request,
+        member,
+        "texts",
+        texts=said,
+        entries=[
+            [(field, title, each[field]) for field, title in helplines.FIELDS.items()]
+            for each in [*entries, dict.fromkeys(helplines.FIELDS, "")]
+        ],
+        is_shipped=not said.helplines,
+    )
+
+
+def _rows(form: QueryDict) -> list[dict[str, str]]:
+    columns = [form.getlist(field) for field in helplines.FIELDS]
+    if len({len(column) for column in columns}) > 1:
+        raise InputError("the form is malformed")
+    return [
+        dict(zip(helplines.FIELDS, values, strict=True)) for values in zip(*columns, strict=True)
+    ]
 
 
 @signed_in
@@ -424,9 +486,18 @@ def _report(request: HttpRequest) -> dict[str, Any]:
             (title, figures.suppressed(year.get(name, 0)))
             for name, title in figures.REPORTED.items()
         ],
-        "propagation": ask(
-            request, lambda c: figures.propagation(c, now, now - 90 * store.SECONDS_PER_DAY)
-        ),
+        "propagation": [
+            {
+                "name": each.name,
+                "listings": figures.suppressed(each.listings),
+                "median": figures.seconds_words(each.median_seconds),
+                "p95": figures.seconds_words(each.p95_seconds),
+                "open_after_a_day": figures.suppressed(each.open_after_a_day),
+            }
+            for each in ask(
+                request, lambda c: figures.propagation(c, now, now - 90 * store.SECONDS_PER_DAY)
+            )
+        ],
         "plots": [
             figures.bars(_daily(request, name, day), day, title, public=True)
             for name, title in (("cases", "Cases a day"), ("withdrawals", "Withdrawals a day"))
