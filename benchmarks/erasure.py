@@ -178,14 +178,14 @@ def run(report: Report) -> None:
         report.row(f"{what}: median", median(ours), "ms", peer="PostgreSQL", theirs=median(theirs))
         report.row(f"{what}: longest", max(ours), "ms", peer="PostgreSQL", theirs=max(theirs))
     report.text(
-        f"{count:,} listings of ten fingerprints each, {WITHDRAWALS} withdrawn one by one. The writer "
-        "waits for what is called settling here: so long nobody else's case is taken. SQLite stands "
-        "first because it is the default; process and database share two cores."
+        f"{count:,} listings of ten fingerprints each, {WITHDRAWALS} withdrawn one by one. The "
+        "writer waits for what is called settling here: so long nobody else's case is taken. "
+        "SQLite stands first because it is the default; process and database share two cores."
     )
     report.text(
-        f"Of the {WITHDRAWALS} erased values SQLite's files held {sqlite_left['tables']} afterwards, "
-        f"PostgreSQL's tables {postgres_left['tables']} and its write-ahead log "
+        f"Of the {WITHDRAWALS} erased values SQLite's files held {sqlite_left['tables']} "
+        f"afterwards, PostgreSQL's tables {postgres_left['tables']} and its write-ahead log "
         f"{postgres_left['pg_wal']}; that log it recycles by itself. `VACUUM FULL` of both tables, "
-        f"during which nobody can write, took {full_seconds:.0f} s and left {full_left['tables']} in "
-        "the tables."
+        f"during which nobody can write, took {full_seconds:.0f} s and left {full_left['tables']} "
+        "in the tables."
     )

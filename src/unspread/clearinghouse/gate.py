@@ -100,6 +100,34 @@ class RateBuckets:
             self._buckets.popitem(last=False)
 
 
+class Budget:
+    """What is taken of all networks together: one token bucket."""
+
+    def __init__(self, *, per_minute: float, clock: Clock) -> None:
+        """A minute's worth may come at once."""
+        self._per_second = per_minute / 60
+        self._most = per_minute
+        self._clock = clock
+        self._level = per_minute
+        self._at = clock()
+
+    def require(self) -> None:
+        """Return if there is something left.
+
+        Raises:
+            TooManyError: otherwise.
+        """
+        now = self._clock()
+        self._level = min(self._most, self._level + max(0.0, now - self._at) * self._per_second)
+        self._at = now
+        if self._level < 1:
+            raise TooManyError(int((1 - self._level) / self._per_second) + 1)
+
+    def take(self) -> None:
+        """Take one."""
+        self._level -= 1
+
+
 class Rate:
     """How many a minute, smoothed over the last minute."""
 

@@ -53,6 +53,7 @@ from unspread.clearinghouse import (
 )
 from unspread.clearinghouse.database import Connection, connect
 from unspread.clearinghouse.gate import (
+    Budget,
     Challenges,
     NonceBook,
     ProofOfWork,
@@ -209,7 +210,9 @@ class Service:
         self.proofs = ProofOfWork(usual_per_minute=settings.submissions_per_minute, clock=clock)
         self.challenges = Challenges(clock)
         self.nonces = NonceBook(clock)
-        per_network = settings.submissions_per_minute_per_network * (60 if settings.training else 1)
+        exercise = 60 if settings.training else 1
+        self.budget = Budget(per_minute=settings.max_submissions_per_minute * exercise, clock=clock)
+        per_network = settings.submissions_per_minute_per_network * exercise
         self.buckets = RateBuckets(
             per_minute=per_network, burst=10 * per_network, clock=clock, random=os.urandom
         )
@@ -429,8 +432,11 @@ class Service:
         Raises:
             UnspreadError: if it is refused; nothing is stored then.
         """
-        self.proofs.rate.add()
+        # Before the proof, which would be spent; taken after it, so that only work empties it.
+        self.budget.require()
         self.proofs.check(proof or message.proof)
+        self.budget.take()
+        self.proofs.rate.add()
         # A film's frames take a while to look at: not on the thread that answers everybody.
         is_large = sum(len(item.fingerprints) for item in message.items) > LARGE_CASE
         case = (

@@ -76,6 +76,11 @@ class Settings:
     submissions_per_minute: float = 600.0
     """Above this rate proofs of work grow harder."""
 
+    max_submissions_per_minute: float = 6000.0
+    """Of all networks together, with their proofs of work; a minute's worth may come at once. More
+    are told to come back: a list that grows by millions a day is nobody's. In training, 60 times
+    more."""
+
     submissions_per_minute_per_network: float = 20.0
     """Of one /24 or /48, in the long run; bursts of ten times that. In training, 60 times more."""
 

@@ -3,6 +3,7 @@
 import pytest
 
 from unspread.case_protocol import from_b64, promise_message, to_b64
+from unspread.clearinghouse.gate import Budget
 from unspread.crypto import Receipt, verify
 from unspread.feed.reader import FeedReader, ListingAdded, ListingChanged
 from unspread.model import Age, State
@@ -174,3 +175,25 @@ def test_a_form_gets_the_same_answer_in_a_page(clearinghouse: Running) -> None:
     assert "commitment" in answer.text
     again = clearinghouse.request("POST", "/v1/cases", data=form)
     assert (again.status_code, "proof_of_work" in again.text) == (422, True)
+
+
+def test_junk_makes_nobodys_proof_dearer(clearinghouse: Running) -> None:
+    proofs = clearinghouse.service.proofs
+    message = case.submission(receipt(), [picture(1)], Age.MINOR, "not a proof").to_json()
+    for _ in range(50):
+        assert clearinghouse.post("/v1/cases", message).status_code == 422
+    assert proofs.rate.per_minute() == 0
+    assert clearinghouse.submit(receipt(), [picture(1)]).status_code == 201
+    assert round(proofs.rate.per_minute()) == 1
+
+
+def test_beyond_everybodys_budget_a_proof_is_kept_for_later(clearinghouse: Running) -> None:
+    service = clearinghouse.service
+    message = case.submission(receipt(), [picture(1)], Age.MINOR, clearinghouse.proof()).to_json()
+    budget, service.budget = service.budget, Budget(per_minute=0.5, clock=service.clock)
+    refused = clearinghouse.post("/v1/cases", message)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many")
+    assert int(refused.headers["retry-after"]) > 1
+    assert clearinghouse.withdraw(receipt(2), 0).status_code == 404  # not: too many
+    service.budget = budget
+    assert clearinghouse.post("/v1/cases", message).status_code == 201

@@ -8,6 +8,7 @@ import pytest
 
 from unspread.clearinghouse.gate import (
     LADDER,
+    Budget,
     ChallengeError,
     Challenges,
     NonceBook,
@@ -81,6 +82,26 @@ def test_the_key_of_the_buckets_is_new_every_day() -> None:
     gate.take("192.0.2.1")
     assert len(keys) == 2
     assert len(gate._buckets) == 1
+
+
+def test_all_together_have_a_budget_that_fills_again() -> None:
+    clock = Clock()
+    budget = Budget(per_minute=60, clock=clock)
+    for _ in range(60):
+        budget.require()
+        budget.take()
+    for _ in range(3):
+        with pytest.raises(TooManyError) as refused:
+            budget.require()
+        assert 1 <= refused.value.retry_after_seconds <= 2
+    clock.now += 1
+    budget.require()
+    clock.now += 3600
+    for _ in range(60):
+        budget.require()
+        budget.take()
+    with pytest.raises(TooManyError):
+        budget.require()
 
 
 def test_memory_is_bounded_under_a_flood_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:

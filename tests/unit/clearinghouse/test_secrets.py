@@ -18,6 +18,7 @@ from .test_kill import free_port
 
 ADDRESS = "203.0.113.77"
 AGENT = "a-browser-that-tells-much/1.0"
+FILE_NAME = "me-on-the-beach-1999.jpg"
 
 
 def spellings(value: bytes) -> list[bytes]:
@@ -86,12 +87,14 @@ def test_no_secret_is_written_where_it_must_not_be(
             assert client.post("/v1/cases/withdraw", content=gone.to_json()).is_success
         # What goes wrong must not be told in full either.
         wrong = case.submission(secret, [withdrawn], Age.MINOR, "not a proof").to_json()
-        for body in (wrong, wrong[:-9], wrong.replace(b"minor", b"min"), b"\xff" + wrong):
+        named = wrong.replace(b"{", b'{"file_name": "' + FILE_NAME.encode() + b'", ', 1)
+        for body in (named, wrong, wrong[:-9], wrong.replace(b"minor", b"min"), b"\xff" + wrong):
             assert client.post("/v1/cases", content=body).status_code >= 400
         assert client.post("/v1/cases/status", content=wrong).status_code == 400
         assert client.get(f"/{kept.fingerprints[0].value.hex()}").status_code == 404
         assert client.get(f"/feed/{kept.fingerprints[0].value.hex()}").status_code == 404
         assert client.get(f"/staff/join/{secret.to_text()}").status_code == 400
+        assert client.get(f"/{FILE_NAME}").status_code == 404
         metrics = client.get("/metrics").content
         # Four policies, a seed, two listings and their withdrawals, and canaries if one was due.
         until(lambda: int(client.get("/log/checkpoint").text.splitlines()[1]) >= 9)
@@ -103,6 +106,7 @@ def test_no_secret_is_written_where_it_must_not_be(
         "an address": [ADDRESS.encode(), b"203.0.113"],
         "a browser": [AGENT.encode()],
         "a cookie": [b"tells-much"],
+        "a file's name": [FILE_NAME.encode(), b"me-on-the-beach"],
         "a receipt": [secret.to_text().encode(), *spellings(secret.secret)],
         "a case's private key": spellings(secret.case_key().seed()),
         "a challenge": [each.encode() for each in challenges],
