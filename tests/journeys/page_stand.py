@@ -181,6 +181,9 @@ def _routes(stand: Stand, about: About) -> Starlette:
             answer = {"items": items, "promise": {}}
         return HTMLResponse(render_answer(json.dumps(answer)), status)
 
+    async def say_about(request: Request) -> Response:
+        return Response(about.to_json(), media_type="application/json")
+
     async def challenge(request: Request) -> Response:
         return JSONResponse({"challenge": "once", "expires_at": NOW.isoformat()})
 
@@ -234,6 +237,7 @@ def _routes(stand: Stand, about: About) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/cases", submit, methods=["POST"]),
+            Route("/v1/about", say_about),
             Route("/v1/challenge", challenge),
             Route("/v1/proof/{listing:int}", proof),
             Route("/v1/cases/withdraw", withdraw, methods=["POST"]),

@@ -108,15 +108,22 @@ def test_no_step_has_an_accessibility_fault_at_320_pixels(
         check(narrow)
 
 
-def test_the_page_can_be_used_at_twice_the_size(narrow: Page, stand: Stand) -> None:
+@pytest.mark.parametrize("language", ["en", "ar"])
+def test_no_step_has_an_accessibility_fault_at_twice_the_size(
+    narrow: Page, stand: Stand, language: str
+) -> None:
     # 200 % of a screen 640 pixels wide, with twice as large letters.
     narrow.add_init_script(
         "document.addEventListener('DOMContentLoaded', () =>"
         " { document.documentElement.style.fontSize = '200%'; })"
     )
     narrow.set_viewport_size({"width": 640, "height": 800})
-    for _ in walk(narrow, stand, "en"):
-        assert narrow.evaluate(OVERFLOWING) == []
+    for step in walk(narrow, stand, language):
+        assert (step, narrow.evaluate(OVERFLOWING)) == (step, [])
+        assert (step, violations(narrow)) == (step, [])
+    for name in READING:
+        narrow.goto(f"{stand.url}/{language}/{name}")
+        check(narrow)
 
 
 SHOW_ALL = """() => {

@@ -1,6 +1,6 @@
 """`unspread verify-site` against a site that serves this package, and against others."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -37,8 +37,8 @@ def test_what_is_in_the_package_is_more_than_the_first_page(stand: Stand) -> Non
 class Altered(httpx.BaseTransport):
     """The real site behind something that changes one answer."""
 
-    def __init__(self, path: str, body: bytes, policy: str | None) -> None:
-        self.path, self.body, self.policy = path, body, policy
+    def __init__(self, path: str, change: Callable[[bytes], bytes], policy: str | None) -> None:
+        self.path, self.change, self.policy = path, change, policy
         self.real = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -46,26 +46,23 @@ class Altered(httpx.BaseTransport):
         if request.url.path != self.path:
             return response
         policy = response.headers["content-security-policy"] if self.policy is None else self.policy
-        return httpx.Response(
-            200,
-            headers={"content-security-policy": policy},
-            content=response.read() + self.body,
-        )
+        content = self.change(response.read())
+        return httpx.Response(200, headers={"content-security-policy": policy}, content=content)
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "policy", "found"),
+    ("path", "change", "policy", "found"),
     [
         pytest.param(
             "/page/ui/files.js",
-            b"// more",
+            lambda body: body + b"// more",
             None,
             Difference("/page/ui/files.js", "is another file"),
             id="a script with a line more",
         ),
         pytest.param(
             "/page/fingerprint/worker.js",
-            b"",
+            lambda body: body,
             "default-src 'none'; script-src 'self'; connect-src *",
             Difference(
                 "/page/fingerprint/worker.js",
@@ -75,24 +72,31 @@ class Altered(httpx.BaseTransport):
         ),
         pytest.param(
             "/en/begin",
-            b'<script src="https://elsewhere.example/x.js"></script>',
+            lambda body: body + b'<script src="https://elsewhere.example/x.js"></script>',
             None,
             Difference("/en/begin", "loads a script that is not in the package"),
             id="a script from elsewhere",
         ),
         pytest.param(
             "/en/begin",
-            b"<script>fetch('/')</script>",
+            lambda body: body + b"<script>fetch('/')</script>",
             None,
             Difference("/en/begin", "loads a script that is not in the package"),
             id="an inline script",
         ),
+        pytest.param(
+            "/en/status",
+            lambda body: body.replace(b'data-log-key="', b'data-log-key="other'),
+            None,
+            Difference("/en/status", "checks the public log with another key than /v1/about says"),
+            id="the key of another log",
+        ),
     ],
 )
 def test_an_altered_site_is_found_out(
-    stand: Stand, path: str, body: bytes, policy: str | None, found: Difference
+    stand: Stand, path: str, change: Callable[[bytes], bytes], policy: str | None, found: Difference
 ) -> None:
-    with httpx.Client(base_url=stand.url, transport=Altered(path, body, policy)) as client:
+    with httpx.Client(base_url=stand.url, transport=Altered(path, change, policy)) as client:
         assert found in list(differences(client, packaged_files()))
 
 

@@ -12,7 +12,8 @@ from typing import Final
 import click
 import httpx
 
-from unspread.errors import StateError, TransportError, TrustError
+from unspread.case_protocol import About, decode
+from unspread.errors import InputError, StateError, TransportError, TrustError
 
 TIMEOUT_SECONDS: Final = 30.0
 
@@ -21,6 +22,8 @@ _OURS: Final = (
     ("/page/fingerprint/worker.js", "connect-src 'none'"),
     ("/page/fingerprint/worker_decoders.js", "connect-src 'none'"),
     ("/page/case/proof_worker.js", "connect-src 'none'"),
+    ("/en/letter", "connect-src 'none'"),
+    ("/en/status", "connect-src 'self'"),
 )
 """Response → what its Content-Security-Policy must say."""
 
@@ -55,10 +58,21 @@ def differences(client: httpx.Client, files: dict[str, bytes]) -> Iterator[Diffe
         policy = _get(client, path).headers.get("content-security-policy", "")
         if needed not in policy or not policy.startswith("default-src 'none'"):
             yield Difference(path, "may connect: its Content-Security-Policy is not ours")
-    page = _get(client, "/en/begin").text
-    for script in _scripts(page):
-        if script.removeprefix("/page/") not in files:
-            yield Difference("/en/begin", "loads a script that is not in the package")
+    for path in ("/en/begin", "/en/status", "/en/letter"):
+        for script in _scripts(_get(client, path).text):
+            if script.removeprefix("/page/") not in files:
+                yield Difference(path, "loads a script that is not in the package")
+    # Whoever serves another key to one person can show that person a log of their own.
+    log_key = _about(client).log_key
+    if f'data-log-key="{log_key}"' not in _get(client, "/en/status").text:
+        yield Difference("/en/status", "checks the public log with another key than /v1/about says")
+
+
+def _about(client: httpx.Client) -> About:
+    try:
+        return decode(_get(client, "/v1/about").content, About)
+    except InputError as error:
+        raise TransportError("this is not the address of a clearinghouse") from error
 
 
 def _scripts(page: str) -> Iterator[str]:
