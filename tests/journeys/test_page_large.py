@@ -13,7 +13,7 @@ from tests.journeys.page_stand import Stand
 from tests.journeys.page_steps import send
 from unspread.model import Kind
 
-pytestmark = [pytest.mark.journey, pytest.mark.long]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(1800)]
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 FILLING_BYTES = 2_300_000_000
@@ -70,8 +70,8 @@ def test_a_video_of_gigabytes_is_fingerprinted_in_bounded_memory(
     page.get_by_role("button", name="Next").click()
     before = max(renderer_peaks(chromium).values())
     page.locator("#files").set_input_files(path)
-    expect(page.locator("#chosen")).to_contain_text("left", timeout=60_000)
-    expect(page.get_by_text("Everything is ready.")).to_be_visible(timeout=900_000)
+    expect(page.locator("#chosen")).to_contain_text("left", timeout=120_000)
+    expect(page.get_by_text("Everything is ready.")).to_be_visible(timeout=1_500_000)
     assert max(renderer_peaks(chromium).values()) < before + MORE_MEMORY_BYTES
     send(page)
     (item,) = stand.cases[0].items
