@@ -66,6 +66,9 @@ bench: GROUPS += --group dev --group bench
 bench: web ## every figure in docs/benchmarks.md, beside its peer
 	$(BIN)/python -m benchmarks $(ARGS)
 
+vpdq: install ## build the peer of the videos' benchmark; needs FFmpeg's headers (lib*-dev) and CMake
+	$(UV) pip install --python $(BIN)/python vpdq==0.2.5
+
 fuzz: GROUPS += --group dev --group fuzz
 fuzz: install ## ten minutes of coverage-guided fuzzing of every parser
 	$(BIN)/python -m tests.fuzz $(ARGS)
