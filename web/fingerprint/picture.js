@@ -45,7 +45,7 @@ export async function pictureFingerprints(file, format, decoders, part = WHOLE, 
   const [decoded, other] = await Promise.allSettled([decoding, whileDecoding()]);
   if (decoded.status === 'rejected') throw decoded.reason;
   if (other.status === 'rejected') throw other.reason;
-  const { sampler, cells } = read(decoded.value, part);
+  const { sampler, cells } = read(decoded.value, part, format !== 'avif');
   const whole = fingerprintOf(pdqOf(sampler.matrix()), 'whole');
   return [whole, ...windowFingerprints(cells).map((window) => fingerprintOf(window, 'window'))];
 }
@@ -108,9 +108,10 @@ async function decode(blob, format, decoders) {
 /**
  * @param {ImageBitmap | Decoded} decoded
  * @param {Part} part
+ * @param {boolean} blends see `readBitmap`
  * @returns {Reading}
  */
-function read(decoded, part) {
+function read(decoded, part, blends) {
   if ('rgba' in decoded) {
     const { x, y, width, height } = boxOf(part, decoded.width, decoded.height);
     const reading = new Reading(width, height);
@@ -119,7 +120,7 @@ function read(decoded, part) {
     return reading;
   }
   try {
-    return readBitmap(decoded, part);
+    return readBitmap(decoded, part, blends);
   } finally {
     decoded.close();
   }
@@ -128,9 +129,11 @@ function read(decoded, part) {
 /**
  * @param {ImageBitmap} bitmap
  * @param {Part} part
+ * @param {boolean} blends whether the browser reads transparency as it is written: Chromium
+ *   stretches that of AVIF, so that what shines through would get another fingerprint
  * @returns {Reading}
  */
-function readBitmap(bitmap, part) {
+function readBitmap(bitmap, part, blends) {
   const { x, y, width, height } = boxOf(part, bitmap.width, bitmap.height);
   const reading = new Reading(width, height);
   const rows = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
@@ -139,10 +142,12 @@ function readBitmap(bitmap, part) {
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
     context.fillStyle = '#fff';
-    context.fillRect(0, 0, width, count);
+    if (blends) context.fillRect(0, 0, width, count);
+    else context.clearRect(0, 0, width, count);
     context.drawImage(bitmap, x, y + top, width, count, 0, 0, width, count);
     const { data } = context.getImageData(0, 0, width, count);
     const pixels = words(data);
+    if (!blends && pixels.some((pixel) => pixel >>> 24 < 255)) throw new UnreadableMediaError('no_decoder');
     for (let row = 0; row < count; row++) reading.addRow(pixels, row * width);
   }
   return reading;
