@@ -334,6 +334,54 @@ def chat_screenshot(picture: Image.Image, _: Generator) -> Image.Image:
     return canvas
 
 
+def chat_on_wallpaper(picture: Image.Image, random: Generator) -> Image.Image:
+    """As a bubble itself, with round corners and the time over it, on a wallpaper of scribbles."""
+    canvas = Image.new("RGB", (1080, 2340), (236, 229, 221))
+    draw = ImageDraw.Draw(canvas)
+    for _ in range(500):
+        x, y, r = random.integers(0, 1080), random.integers(0, 2340), random.integers(15, 50)
+        start = int(random.integers(0, 360))
+        draw.arc((x, y, x + r, y + r), start, start + 200, (224, 216, 206), 4)
+    draw.rectangle((0, 0, 1080, 210), (7, 94, 84))
+    draw.text((50, 30), "12:41", "white", _font(44))
+    draw.text((180, 120), "Somebody", "white", _font(48))
+    draw.rounded_rectangle((30, 260, 700, 360), 24, "white")
+    draw.text((60, 285), "who is this?", "black", _font(40))
+    shown = ImageOps.contain(picture, (800, 1300), _LANCZOS)
+    corners = Image.new("L", shown.size)
+    ImageDraw.Draw(corners).rounded_rectangle((0, 0, *shown.size), 36, 255)
+    canvas.paste(shown, (30, 400), corners)
+    draw.text((shown.width - 90, 400 + shown.height - 50), "12:41", "white", _font(32))
+    draw.rounded_rectangle((20, 2190, 900, 2300), 55, "white")
+    draw.ellipse((930, 2190, 1040, 2300), (7, 94, 84))
+    return canvas
+
+
+def post_screenshot(picture: Image.Image, random: Generator) -> Image.Image:
+    """From edge to edge in a feed, with the next post's picture cut off below."""
+    canvas = Image.new("RGB", (1080, 2340), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((50, 30), "12:41", "black", _font(44))
+    draw.text((40, 120), "Friends", "black", _font(60))
+    draw.line((0, 220, 1080, 220), (219, 219, 219), 2)
+    shown = ImageOps.contain(picture, (1080, 1350), _LANCZOS)
+    top = 360
+    canvas.paste(shown, ((1080 - shown.width) // 2, top))
+    below = top + shown.height
+    for y in (240, below + 330):
+        draw.ellipse((30, y, 120, y + 90), (120, 140, 190))
+        draw.text((150, y + 20), "somebody_else", "black", _font(36))
+    for x in (30, 130, 230):
+        draw.ellipse((x, below + 24, x + 60, below + 84), outline="black", width=6)
+    draw.text((30, below + 110), "somebody_else what a day, look at this", "black", _font(34))
+    draw.text((30, below + 170), "View all 12 comments", (140, 140, 140), _font(34))
+    canvas.paste(_other(random, (1080, 810)), (0, below + 440))
+    draw.rectangle((0, 2200, 1080, 2340), "white")
+    for x in range(80, 1080, 210):
+        draw.rounded_rectangle((x, 2230, x + 70, 2300), 16, outline="black", width=6)
+    return canvas
+
+
 def desktop_screenshot(picture: Image.Image, _: Generator) -> Image.Image:
     """In a browser's window, beside a column of text."""
     canvas = Image.new("RGB", (1920, 1080), "white")
@@ -431,6 +479,8 @@ SHOWN: Final[dict[str, Transformation]] = {
     "phone screenshot, light": phone_screenshot("white", "black"),
     "chat screenshot": chat_screenshot,
     "desktop screenshot": desktop_screenshot,
+    "chat on a wallpaper, screenshot": chat_on_wallpaper,
+    "post in a feed, screenshot": post_screenshot,
     "cropped by 2 %": cropped(0.02),
     "cropped by 5 %": cropped(0.05),
     "cropped by 10 %": cropped(0.1),
