@@ -29,7 +29,7 @@ from unspread.match import found_in
 
 _FORM: Final = 1
 _FIRST_ROWS: Final = 4096
-_TAIL_ROWS: Final = 1 << 16
+_TAIL_ROWS: Final = 1 << 17
 """So many wait in memory before they go into the files."""
 _COLUMNS: Final = (("front", "<u8", 2), ("back", "<u8", 2), ("entries", "<i8", 1))
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -35,6 +36,7 @@ _PROBES_ON_LOOP = 32
 """More are looked up beside the event loop."""
 _SEARCH_BATCH = 10_000
 """One pass over the catalogue looks for so many listings at most."""
+_MATCH_BATCH = 100
 _TAKE_BATCH = 10_000
 _TAKE_ON_LOOP = 100
 """More changes at once go into the bank beside the event loop."""
@@ -308,6 +310,7 @@ class Kit:
             )
             changes = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
             if not changes:
+                await asyncio.to_thread(self.store.set_counters, covered=covered)
                 return queued
             queued += await self._search([(each.list_number, each.listing) for each in changes])
             after = changes[-1].sequence
@@ -316,9 +319,12 @@ class Kit:
     async def match_uncovered(self) -> None:
         """After a start: match entries that a crash may have left between catalogue and bank."""
         covered = await asyncio.to_thread(self.store.counter, "covered")
-        for entry in await asyncio.to_thread(lambda: list(self.catalogue.entries_after(covered))):
-            matches = await asyncio.to_thread(self.look_up, entry.probes)
-            await self._act_on_hosted(matches, entry.reference)
+        entries = iter(self.catalogue.entries_after(covered))
+        while some := await asyncio.to_thread(lambda: list(islice(entries, _MATCH_BATCH))):
+            for entry in some:
+                matches = await asyncio.to_thread(self.look_up, entry.probes)
+                await self._act_on_hosted(matches, entry.reference)
+            await asyncio.to_thread(self.store.set_counters, covered=some[-1].entry)
 
     async def _search(self, changed: Sequence[tuple[int, Listing]]) -> int:
         """Search for listings, all in one pass over the catalogue; how many actions came."""

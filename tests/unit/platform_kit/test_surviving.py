@@ -222,3 +222,16 @@ def test_two_servers_do_not_both_follow_one_directory(tmp_path):
         _sole_leader(Settings(data=tmp_path))
     assert _sole_leader(Settings(data=tmp_path, replica=True)) is None
     first.close()
+
+
+def test_what_a_search_has_covered_is_not_matched_again_at_the_next_start(platform, clearinghouse):
+    platform.sync()
+    platform.scan(picture(1), "post-1")
+    assert platform.kit.store.counter("covered") == 0
+    platform.sync()  # nothing new was listed
+    assert platform.kit.store.counter("covered") == 1
+
+    platform.scan(picture(2), "post-2")
+    again = platform.restarted()
+    assert again.kit.store.counter("covered") == 2
+    again.close()
