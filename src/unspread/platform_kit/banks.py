@@ -10,11 +10,39 @@ from typing import Final
 
 from unspread.crypto import ITEM_KEY_DIGEST_BYTES
 from unspread.errors import InputError
-from unspread.model import Age, Fingerprint, Level, Listing, ListingId, Media, State
+from unspread.fingerprint.result import MediaScan
+from unspread.model import (
+    MIN_PDQ_QUALITY,
+    Age,
+    Fingerprint,
+    Kind,
+    Level,
+    Listing,
+    ListingId,
+    Media,
+    Part,
+    State,
+)
 from unspread.platform_kit.settings import Settings, Source
 from unspread.platform_kit.store import Store
 
 MAX_NAME_CHARACTERS: Final = 200
+
+
+def fingerprints_of(scan: MediaScan) -> tuple[Fingerprint, ...]:
+    """What to list of a picture or video that a confined worker looked at.
+
+    The picture as it stands, or the frames that were sampled; and the digests of the file.
+    """
+    part = Part.WHOLE if scan.media is Media.IMAGE else Part.FRAME
+    found: list[Fingerprint] = []
+    before = -1
+    for at, frame in enumerate(scan.frame_of_probe):
+        if frame != before and scan.qualities[at] >= MIN_PDQ_QUALITY:
+            value = scan.probe_bytes[32 * at : 32 * at + 32]
+            found.append(Fingerprint(Kind.PDQ, value, part, scan.qualities[at]))
+        before = frame
+    return (*found, *scan.digests)
 
 
 class UnknownEntryError(InputError):

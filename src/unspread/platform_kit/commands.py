@@ -16,8 +16,10 @@ from unspread.platform_kit.review.commands import reviewer
 from unspread.platform_kit.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from unspread.model import Fingerprint, Media
     from unspread.platform_kit.access import Keys
     from unspread.platform_kit.banks import LocalBank
 
@@ -235,24 +237,28 @@ _LIST = click.option("--list", "list_name", required=True, help="A local list of
 @click.option("--pdq", help="A PDQ in hex, instead of files.")
 @click.option("--sha256", help="A SHA-256 in hex, instead of files.")
 @click.option("--md5", help="An MD5 in hex, instead of files.")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("sources", metavar="[FILE|URL]...", nargs=-1)
 def add_to_bank(
     data: Path,
     file: Path | None,
     list_name: str,
     entry: str | None,
-    files: tuple[Path, ...],
+    sources: tuple[str, ...],
     **values: str | None,
 ) -> None:
-    """List pictures, videos or fingerprints."""
-    from unspread.fingerprint import fingerprint_file
+    """List pictures, videos or fingerprints.
+
+    A URL is fetched if the settings list its host as fetch_hosts, and decoded in a confined
+    process.
+    """
     from unspread.model import Fingerprint, Kind, Media
 
     given = {name: text for name, text in values.items() if text}
-    if bool(given) == bool(files):
-        raise InputError("give files, or fingerprints in hex")
-    if entry and len(files) > 1:
+    if bool(given) == bool(sources):
+        raise InputError("give files or URLs, or fingerprints in hex")
+    if entry and len(sources) > 1:
         raise InputError("a name is for one file")
+    settings = Settings.load(data, file)
     with _opened_bank(data, file, list_name) as (own, now):
         if given:
             prints = [
@@ -267,11 +273,40 @@ def add_to_bank(
                 at=now,
             )
             click.echo(f"{number}")
-        for count, path in enumerate(files, 1):
-            found = fingerprint_file(path)
+        for count, source in enumerate(sources, 1):
+            media, found = _fingerprints_at(source, settings)
             name = entry or f"entry-{now:%Y%m%d%H%M%S%f}-{count}"
-            number = own.add(name, found.media, found.fingerprints, by="command line", at=now)
-            click.echo(f"{number}\t{name}\t{path}")
+            number = own.add(name, media, found, by="command line", at=now)
+            click.echo(f"{number}\t{name}\t{source}")
+
+
+def _fingerprints_at(source: str, settings: Settings) -> "tuple[Media, Sequence[Fingerprint]]":
+    """What to list of a file, or of the content of a URL."""
+    if "://" not in source:
+        from unspread.fingerprint import fingerprint_file
+
+        if not Path(source).is_file():
+            raise InputError(f"there is no file {source}")
+        made = fingerprint_file(Path(source))
+        return made.media, made.fingerprints
+
+    import asyncio
+
+    import httpx
+
+    from unspread.fingerprint.confined import Confined
+    from unspread.platform_kit.banks import fingerprints_of
+    from unspread.platform_kit.hosted import Fetcher
+
+    async def fetched() -> bytes:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            fetcher = Fetcher(settings.fetch_hosts, settings.max_upload_bytes, http)
+            return await fetcher.fetch(source)
+
+    content = asyncio.run(fetched())
+    with Confined(1) as pool:
+        scan = pool.scan(content, windows=False)
+    return scan.media, fingerprints_of(scan)
 
 
 @bank.command("remove")

@@ -29,6 +29,8 @@ _SCHEMA: Final = (
         outcome TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (source, reference)) WITHOUT ROWID""",
 )
 _MOST_REDIRECTS: Final = 5
+_LONGEST_FETCH_SECONDS: Final = 120.0
+"""For one piece of content as a whole: a host that drips would else hold a worker for ever."""
 _FETCH_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 
 
@@ -240,42 +242,44 @@ def resolved(host: str, port: int) -> list[str]:
     return sorted({str(address[4][0]) for address in found})
 
 
-class Urls:
-    """Content at URLs, one a line in a file.
+class Fetcher:
+    """Fetches from places that the settings list, and from nowhere else.
 
-    Only hosts that the settings list, only addresses of the open internet, and the address that
-    was checked is the one that is connected to: a name that changes its mind is not followed.
+    Only hosts that are listed, only addresses of the open internet, and the address that was
+    checked is the one that is connected to: a name that changes its mind is not followed.
     """
 
     def __init__(
         self,
-        file: Path,
         hosts: tuple[str, ...],
         max_bytes: int,
         http: httpx.AsyncClient,
         *,
+        seconds: float = _LONGEST_FETCH_SECONDS,
         resolve: Resolve = resolved,
-        is_allowed: Callable[[str], bool] | None = None,
     ) -> None:
-        """The URLs in `file`; `is_allowed` replaces the rule about addresses in tests."""
-        self._file = file
+        """Fetches at most `max_bytes` in `seconds`, redirects and all."""
         self._hosts = frozenset(hosts)
         self._max_bytes = max_bytes
         self._http = http
+        self._seconds = seconds
         self._resolve = resolve
-        self._is_allowed = is_allowed or is_public
-        self.name = f"urls {file.resolve()}"
 
-    async def pieces(self) -> AsyncIterator[Piece]:
-        """All URLs."""
-        text = await asyncio.to_thread(self._file.read_text, encoding="utf-8")
-        for line in text.splitlines():
-            if line.strip() and not line.startswith("#"):
-                yield Piece(line.strip(), "")
+    async def fetch(self, url: str) -> bytes:
+        """What the URL answers, after redirects that are each checked again.
 
-    async def read(self, piece: Piece) -> bytes | Path:
-        """What the URL answers, after redirects that are each checked again."""
-        url = piece.reference
+        Raises:
+            ForbiddenAddressError: if it, or where it leads, may not be fetched.
+            UnreadableMediaError: if there is more of it than uploads may have.
+            TransportError: if it cannot be had now.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._fetch(url)
+        except TimeoutError:
+            raise TransportError("the content took too long to come") from None
+
+    async def _fetch(self, url: str) -> bytes:
         for _ in range(_MOST_REDIRECTS + 1):
             request = await self._request(url)
             try:
@@ -313,7 +317,7 @@ class Urls:
             addresses = await asyncio.to_thread(self._resolve, host, port)
         except OSError:
             raise TransportError("the host has no address") from None
-        if not addresses or not all(self._is_allowed(each) for each in addresses):
+        if not addresses or not all(is_public(each) for each in addresses):
             raise ForbiddenAddressError("an address that is not of the open internet")
         address = addresses[0]
         literal = f"[{address}]" if ":" in address else address
@@ -325,6 +329,27 @@ class Urls:
             extensions={"sni_hostname": host},
             timeout=_FETCH_TIMEOUT,
         )
+
+
+class Urls:
+    """Content at URLs, one a line in a file."""
+
+    def __init__(self, file: Path, fetcher: Fetcher) -> None:
+        """The URLs in `file`."""
+        self._file = file
+        self._fetcher = fetcher
+        self.name = f"urls {file.resolve()}"
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """All URLs."""
+        text = await asyncio.to_thread(self._file.read_text, encoding="utf-8")
+        for line in text.splitlines():
+            if line.strip() and not line.startswith("#"):
+                yield Piece(line.strip(), "")
+
+    async def read(self, piece: Piece) -> bytes | Path:
+        """What the URL answers."""
+        return await self._fetcher.fetch(piece.reference)
 
 
 def is_public(address: str) -> bool:

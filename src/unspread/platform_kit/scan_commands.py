@@ -28,7 +28,15 @@ from unspread.platform_kit.catalogue_files import (
     write_catalogue,
 )
 from unspread.platform_kit.enrolment import memberships
-from unspread.platform_kit.hosted import Bucket, Directory, Hosted, Progress, Urls, scan_hosted
+from unspread.platform_kit.hosted import (
+    Bucket,
+    Directory,
+    Fetcher,
+    Hosted,
+    Progress,
+    Urls,
+    scan_hosted,
+)
 from unspread.platform_kit.policy import Match, action_for, response_to
 from unspread.platform_kit.settings import ListSettings, Response, Settings
 from unspread.platform_kit.store import Finding, Origin, Store
@@ -108,7 +116,7 @@ def _hosted(where: str, settings: Settings, http: httpx.AsyncClient) -> Hosted:
         raise InputError("WHERE is a directory, a bucket's address, or a file of URLs")
     if not settings.fetch_hosts:
         raise InputError("the settings list no fetch_hosts: nothing may be fetched")
-    return Urls(path, settings.fetch_hosts, settings.max_upload_bytes, http)
+    return Urls(path, Fetcher(settings.fetch_hosts, settings.max_upload_bytes, http))
 
 
 @click.group()

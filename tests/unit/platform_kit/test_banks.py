@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,8 +10,10 @@ from click.testing import CliRunner
 from tests.unit.platform_kit.conftest import REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
 from unspread.errors import InputError
-from unspread.model import Fingerprint, Kind, Media
-from unspread.platform_kit.banks import LocalBank, UnknownEntryError
+from unspread.fingerprint import scan_media
+from unspread.model import Fingerprint, Kind, Media, Part
+from unspread.platform_kit import hosted
+from unspread.platform_kit.banks import LocalBank, UnknownEntryError, fingerprints_of
 from unspread.platform_kit.commands import platform as command
 from unspread.platform_kit.settings import ListSettings, Source
 from unspread.platform_kit.store import Store
@@ -119,3 +122,33 @@ def test_adding_under_a_name_replaces_and_leaves_a_trail(banked):
     ]
     assert "6161" not in json.dumps(store.audit_trail())
     store.close()
+
+
+def test_the_content_of_a_url_is_listed_if_its_host_may_be_asked(banked, monkeypatch):
+    settings = banked.data / "platform.toml"
+    settings.write_text('fetch_hosts = ["pictures.example"]\n' + settings.read_text())
+    asked = []
+
+    async def fetch(self, url: str) -> bytes:
+        asked.append(url)
+        return picture(1)
+
+    url = "https://pictures.example/a.jpg"
+    with monkeypatch.context() as patched:
+        patched.setattr(hosted.Fetcher, "_fetch", fetch)
+        said = run(banked, "add", "--list", "ours", "--name", "fetched", url)
+    assert (asked, said.split("\t")[1]) == ([url], "fetched")
+    assert banked.scan(altered(1)).decision == "refuse"
+
+    for elsewhere in ("https://other.example/a.jpg", "http://127.0.0.1/a.jpg"):
+        with pytest.raises(hosted.ForbiddenAddressError):
+            run(banked, "add", "--list", "ours", elsewhere)
+
+
+def test_a_fetched_film_is_listed_by_its_frames():
+    scan = scan_media(min(Path("vectors").rglob("*.mp4")), windows=False)
+    listed = [each for each in fingerprints_of(scan) if each.kind is Kind.PDQ]
+
+    frames = len(set(scan.frame_of_probe))
+    assert 1 <= len(listed) <= frames
+    assert {each.part for each in listed} == {Part.FRAME}

@@ -1,15 +1,23 @@
 """What is hosted already is taken into the catalogue, once, from safe places only."""
 
 import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 
 import httpx
 import pytest
 
+from tests.journeys.conftest import until
 from tests.unit.platform_kit.test_following import altered, picture
 from unspread.errors import TransportError, UnreadableMediaError
 from unspread.platform_kit.hosted import (
     Bucket,
     Directory,
+    Fetcher,
     ForbiddenAddressError,
     Piece,
     Progress,
@@ -17,6 +25,7 @@ from unspread.platform_kit.hosted import (
     is_public,
     scan_hosted,
 )
+from unspread.testing.samples import encoded, landscape
 
 
 def scan(platform, hosted, **values) -> Progress:
@@ -77,12 +86,21 @@ def test_a_dry_run_says_what_matches_and_leaves_everything_as_it_is(
     assert scan(platform, Directory(uploads)).known == 0
 
 
-def fetching(tmp_path, answer, url, *, hosts=("pictures.example",), addresses=("93.184.215.14",)):
+def fetching(
+    tmp_path,
+    answer,
+    url,
+    *,
+    hosts=("pictures.example",),
+    addresses=("93.184.215.14",),
+    seconds=30.0,
+):
     async def work() -> object:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
             file = tmp_path / "urls.txt"
             file.write_text(f"# ours\n{url}\n\n")
-            urls = Urls(file, hosts, 1000, http, resolve=lambda *_: list(addresses))
+            places = {"resolve": lambda *_: list(addresses)}
+            urls = Urls(file, Fetcher(hosts, 1000, http, seconds=seconds, **places))
             pieces = [piece async for piece in urls.pieces()]
             assert pieces == [Piece(url, "")]
             return await urls.read(pieces[0])
@@ -145,6 +163,18 @@ def test_a_circle_of_redirects_ends(tmp_path):
         fetching(tmp_path, answer, "https://pictures.example/a")
 
 
+def test_a_host_that_drips_is_given_up(tmp_path):
+    async def dripping():
+        yield b"a"
+        await asyncio.Event().wait()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=dripping())
+
+    with pytest.raises(TransportError, match="too long"):
+        fetching(tmp_path, answer, "https://pictures.example/a", seconds=0.05)
+
+
 def test_what_is_too_large_is_cut_off(tmp_path):
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=bytes(1001))
@@ -159,3 +189,78 @@ def test_what_is_too_large_is_cut_off(tmp_path):
 )
 def test_only_addresses_of_the_open_internet_count(address, allowed):
     assert is_public(address) is allowed
+
+
+@pytest.fixture
+def s3():
+    """Amazon's S3 as moto speaks it, and the environment that leads there."""
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "eu-west-1",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT"],
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        region_name="eu-west-1",
+    )
+    client.create_bucket(
+        Bucket="uploads", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    yield client, environment
+    server.stop()
+
+
+@pytest.mark.long
+def test_a_bucket_is_scanned_by_the_command_that_is_killed_and_started_again(tmp_path, s3):
+    client, environment = s3
+    data = tmp_path / "kit"
+    data.mkdir()
+    (data / "platform.toml").write_text('[lists.ours]\nsource = "local"\n')
+    many = 40
+    for seed in range(many):
+        body = encoded(landscape(seed, 200, 150))
+        client.put_object(Bucket="uploads", Key=f"media/{seed % 4}/{seed}.jpg", Body=body)
+    client.put_object(Bucket="uploads", Key="elsewhere.jpg", Body=picture(99))
+    (tmp_path / "listed.png").write_bytes(encoded(landscape(7, 200, 150), "PNG"))
+
+    def command(*words: str) -> list[str]:
+        return [sys.executable, "-m", "unspread", "platform", *words, "--data", str(data)]
+
+    listed = str(tmp_path / "listed.png")
+    subprocess.run(command("bank", "add", "--list", "ours", listed), check=True)
+    scanning = command("scan", "s3://uploads/media", "--json", "--workers", "1")
+    environment = {**os.environ, **environment}
+    first = subprocess.Popen(scanning, env=environment, start_new_session=True)
+    until(lambda: noted(data) >= 5, 120)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait(30)
+    before = noted(data)
+
+    again = subprocess.run(scanning, env=environment, capture_output=True, text=True, check=True)
+    progress = json.loads(again.stdout)
+    assert 5 <= before < many
+    assert (progress["seen"], progress["known"]) == (many, before)
+    assert progress["remembered"] == many - before
+    with sqlite3.connect(data / "platform.sqlite3") as database:
+        hosted = database.execute("SELECT reference FROM hosted ORDER BY 1").fetchall()
+        actions = database.execute("SELECT reference, action FROM actions").fetchall()
+    assert len(hosted) == len(set(hosted)) == many
+    assert actions == [("3/7.jpg", "remove")]
+
+
+def noted(data) -> int:
+    """Pieces in the ledger."""
+    try:
+        with sqlite3.connect(data / "platform.sqlite3") as database:
+            return database.execute("SELECT count(*) FROM scan_ledger").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
