@@ -397,7 +397,8 @@ def set_scope(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Change what of the list a partner gets. Its platform reads the list anew and drops the rest.
 
-    Two members of staff say yes. What is not given is not limited.
+    Two members of staff say yes; whoever can run this command is trusted to name them truly, and
+    the audit trail says that they were named here. What is not given is not limited.
     """
     scope = Scope.from_words(surfaces, countries, levels)
     with _open(data, database) as settings:

@@ -313,6 +313,8 @@ def rotate(tx: Transaction, partner_id: str, signing_key: bytes, sealing_key: by
 def set_feed_scope(tx: Transaction, partner_id: str, scope: Scope, *, by: Collection[str]) -> None:
     """Change what of the list a partner gets; its feed begins anew with the next publication.
 
+    `by` are the members of staff that somebody named on the command line; the trail says so.
+
     Raises:
         InputError: unless two members of staff say yes.
         UnknownPartnerError: if there is no such partner.
@@ -325,7 +327,7 @@ def set_feed_scope(tx: Transaction, partner_id: str, scope: Scope, *, by: Collec
         "UPDATE partner SET feed_scope = ? WHERE partner_id = ?", scope.to_text(), partner_id
     )
     for name in sorted(names):
-        record(tx, name, "partner.scope", partner_id, scope.to_text())
+        record(tx, on_command_line(name), "partner.scope", partner_id, scope.to_text())
 
 
 def promote(tx: Transaction, partner_id: str) -> None:

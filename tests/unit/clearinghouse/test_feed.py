@@ -304,7 +304,7 @@ def test_two_members_of_staff_change_a_scope_and_the_list_begins_anew(settings: 
         trail = at.service.readers.ask_now(
             lambda c: c.rows("SELECT actor FROM audit_event WHERE action = 'partner.scope'")
         )
-        assert trail == [("Ada",), ("Bob",)]
+        assert trail == [("Ada (command line)",), ("Bob (command line)",)]
         listed = run("--by", "Ada", "--by", "Bob")
         assert listed.exit_code == 0
         until(lambda: (follower.follow(), len(follower.listed))[1] == 3)
