@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import lists
 from benchmarks.report import PAGE, Report, best_of
 from unspread.match import Catalogue, Index, append, found_in, kernel_name
-from unspread.match.layout import U64
+from unspread.match.layout import CHUNKS, U64, key_bits_for
 
 QUERIES = 512
 """Different ones, the same for all: as many as the slowest peers get through."""
@@ -32,7 +32,7 @@ def run(report: Report) -> None:
         "the best of three; changes and files by the clock. Only ratios inside one run count. The "
         "physical limit is given as a share: what fetching the cache lines that cannot be avoided "
         "takes, measured in the same run with numpy's random access, or numpy's plain reading of "
-        "the same bytes for scans."
+        "the same bytes for scans. docs/matching.md says what stands in the way of more."
     )
     for size in sizes:
         _one_query(report, curves, size, "uniform", lists.uniform(size, 1))
@@ -172,9 +172,9 @@ def _one_query(
 def _lines_us(index: Index) -> float:
     """The least time to fetch the cache lines that a miss cannot do without, measured.
 
-    As many random lines of the same arrays as a query reads, by numpy: 13 of the directory for the
-    17 buckets of a table (four neighbours share the own bucket's line), and those that the buckets'
-    signatures span.
+    As many random lines of the same arrays as a query reads, by numpy: with keys of 16 bits, 13 of
+    the directory for the 17 buckets of a table (four neighbours share the own bucket's line), and
+    those that the buckets' signatures span.
     """
     total = 0.0
     for part in index._state.parts:
@@ -182,8 +182,9 @@ def _lines_us(index: Index) -> float:
             continue
         offsets = part.tables.offsets.reshape(-1)
         signatures = part.tables.signatures.reshape(-1)
-        bucket_bytes = 2 * part.tables.signatures.shape[1] / 65536
-        for array, count in ((offsets, 16 * 13), (signatures, 272 * (1 + bucket_bytes / 64))):
+        bits = part.tables.key_bits
+        spanned = 1 + 2 * part.tables.signatures.shape[1] / 2**bits / 64
+        for array, count in ((offsets, 16 * (bits - 3)), (signatures, 16 * (bits + 1) * spanned)):
             places = np.random.default_rng(1).integers(0, len(array), 200_000)
             total += _cpu(lambda a=array, p=places: a[p].sum(), runs=5) / 200_000 * count
     return total * 1e6
@@ -217,6 +218,16 @@ def _skewed(report: Report, size: int) -> None:
                 "x",
                 at_most=10,
             )
+        members = skewed._state.parts[0].clumps
+        assert members is not None
+        halves = members.columns[:2].reshape(-1)
+        read = _cpu(lambda halves=halves: np.bitwise_xor.reduce(halves), runs=5) * 1e6
+        report.row(
+            f"a tenth of {size:,} {name}: reading half of its members, as fast as numpy, times the "
+            "ordinary",
+            read / ordinary,
+            "x",
+        )
 
 
 def _batches(report: Report, size: int) -> None:
@@ -241,16 +252,12 @@ def _batches(report: Report, size: int) -> None:
             theirs=theirs,
             at_least=3000 if (count, size) == (1_000_000, 1_000_000) else None,
         )
-    # Of all signatures compared, those with at most 2 (own bucket: 3) of 16 bits changed survive,
-    # and a random line each of the list and of the queries is fetched to look at them.
-    survivors = 16 * size / 65536 * (16 * 137 + 697) / 65536
-    places = np.random.default_rng(1).integers(0, 4 * size, 200_000)
-    words = rows.reshape(-1)
-    line = _cpu(lambda: words.take(places), runs=5) / len(places) * 1e6
+    bits = key_bits_for(size)
     report.row(
-        f"share of that for the cache lines of {survivors:.1f} survivors",
-        100 * 2 * survivors * line / ours,
-        "%",
+        "pairs of signatures compared for each of the largest batch, a second of one core",
+        CHUNKS * (bits + 1) * size / 2**bits / ours / 1e3,
+        "billion",
+        better="more",
     )
 
 

@@ -15,9 +15,10 @@ from tests.properties.match_oracle import (
     matches_within,
     random_rows,
 )
+from unspread.match import _kernel
 from unspread.match.building import parts_of
 from unspread.match.index import Index
-from unspread.match.layout import CHUNKS, FLAT_ROWS, PERMUTATION
+from unspread.match.layout import CHUNKS, FLAT_ROWS, PERMUTATION, Part, Tables
 
 LISTED = random_rows(FLAT_ROWS + 900, seed=1)
 """Just enough rows for tables."""
@@ -252,3 +253,49 @@ def test_rows_made_to_overfill_the_buckets_of_a_batch_change_no_answer(kernel):
     many = index.within_many(queries)
     assert (many.query_positions.tolist(), many.ids.tolist()) == ([7], [70])
     assert answer(index.within(queries[7])) == [(70, 0)]
+
+
+def index_with_keys(kernel, key_bits, rows):
+    """An index with fuller buckets than a list of its size has: one of many millions has such."""
+    part = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows))])[0]
+    assert part.tables is not None
+    tables = Tables(
+        np.empty((CHUNKS, (1 << key_bits) + 1), dtype=np.uint32),
+        np.empty_like(part.tables.signatures),
+        np.zeros_like(part.tables.positions),
+    )
+    kept = np.arange(len(rows), dtype=np.uint32)
+    _kernel.fill_tables(
+        part.front, part.back, kept, tables.offsets, tables.signatures, tables.positions
+    )
+    return Index(kernel, (Part(part.ids, part.front, part.back, part.dead, tables),))
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("listed", "key_bits", "asked"),
+    [(5000, 0, 1040), (5000, 1, 1040), (30_000, 10, 4800), (120_000, 11, 1040)],
+)
+@pytest.mark.parametrize("radius_bits", [15, 31])
+def test_however_full_the_buckets_are_all_is_found(kernel, listed, key_bits, asked, radius_bits):
+    rows = random_rows(listed, seed=26)
+    index = index_with_keys(kernel, key_bits, rows)
+    rng = np.random.default_rng(key_bits)
+    queries, expected = random_rows(asked, seed=25), []
+    for position in range(0, len(queries), 20):
+        away = int(rng.integers(radius_bits - 1, radius_bits + 2))
+        counts = list(compositions(away))[rng.integers(10)]
+        number = int(rng.integers(listed))
+        turned = np.roll(counts, rng.integers(CHUNKS))
+        queries[position] = flipped_by_chunk(rows[number], turned, rng)
+        away = distance_bits(queries[position], rows[number])
+        if away <= radius_bits:
+            expected.append((position, number, away))
+    many = index.within_many(queries, radius_bits)
+    assert list(zip(*(each.tolist() for each in many), strict=True)) == expected
+    alone = [
+        (position, *match)
+        for position in range(0, len(queries), 20)
+        for match in answer(index.within(queries[position], radius_bits))
+    ]
+    assert alone == expected

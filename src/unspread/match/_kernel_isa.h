@@ -398,7 +398,7 @@ TARGET static enum Status ISA(verify)(const Part *part, const Query *queries, un
                             back[0] ^ query->words[2], back[1] ^ query->words[3]}};
         unsigned owner =
             numbers ? table : (unsigned)(slots[each] / (part->kept ? part->kept : 1)), first = 0;
-        for (;; first++) {
+        for (; first < CHUNKS; first++) {
             unsigned own = POPCOUNT(chunk(&differing, first));
             unsigned next = own + POPCOUNT(chunk(&differing, first + 1));
             unsigned third = next + POPCOUNT(chunk(&differing, first + 2));
