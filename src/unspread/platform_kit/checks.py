@@ -31,11 +31,11 @@ class Result:
 def findings(settings: Settings) -> Iterator[Result]:
     """Everything that can be said from here; settings have been read, so they are good."""
     yield Result(True, "settings")
+    yield Result(True, f"matching kernel: {kernel_name()}")
     if not (settings.data / FILE_NAME).exists():
         yield Result(False, f"nothing was served from {settings.data} yet")
         return
     yield from _files(settings.data)
-    yield Result(True, f"matching kernel: {kernel_name()}")
     with Confined(1) as pool:
         bound = pool.confinement()
     yield Result(bound.rlimits, "scan workers are bound in memory and time")

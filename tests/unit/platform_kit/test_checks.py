@@ -4,6 +4,7 @@ from click.testing import CliRunner
 
 from tests.unit.platform_kit.test_following import picture
 from unspread.errors import StateError
+from unspread.match import kernel_name
 from unspread.platform_kit.checks import findings
 from unspread.platform_kit.commands import platform as command
 from unspread.platform_kit.settings import Settings
@@ -38,6 +39,7 @@ def test_a_followed_list_is_good_and_a_stale_one_is_not(platform, clearinghouse,
 def test_the_command_ends_with_a_status_for_scripts(tmp_path):
     done = CliRunner().invoke(command, ["check", "--data", str(tmp_path)])
     assert "BAD" in done.output
+    assert f"matching kernel: {kernel_name()}\n" in done.output
     assert isinstance(done.exception, StateError)
 
 

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from tests.unit.platform_kit.conftest import HOLDING, REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
+from unspread.match import kernel_name
 from unspread.platform_kit import api
 from unspread.platform_kit.access import Scope
 from unspread.platform_kit.scanner import Scanner
@@ -268,7 +269,7 @@ def test_readiness_tells_the_truth_about_lists(platform, clearinghouse):
 
 def test_metrics_say_which_kernel_matches_and_how_large_the_bank_is(call):
     text = call("GET", "/metrics").text
-    assert "unspread_match_kernel{kernel=" in text
+    assert f'unspread_match_kernel{{kernel="{kernel_name()}"}} 1.0' in text
     assert f"unspread_bank_rows {float(len(call.platform.kit.bank))}" in text
     assert "unspread_index_memory_bytes" in text
 
