@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 from lxml import etree
@@ -106,6 +108,23 @@ def mailing_program(data: Path) -> str:
 
 
 DOCS = Path(__file__).parents[2] / "docs" / "platform"
+
+
+def clip(bit_rate: int) -> bytes:
+    """Three seconds over a landscape, as a browser can show them."""
+    whole = landscape(822, 640, 480)
+    made = BytesIO()
+    with av.open(made, "w", format="webm") as video:
+        stream = video.add_stream("vp8", rate=10)
+        stream.width, stream.height, stream.bit_rate = 320, 240, bit_rate
+        for step in range(30):
+            view = whole.crop((step * 4, step * 3, step * 4 + 480, step * 3 + 360))
+            frame = av.VideoFrame.from_image(view.resize((320, 240)))
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode())
+    return made.getvalue()
+
+
 PROTECTED, KEPT, REPORTED = (landscape(seed, 640, 480) for seed in (815, 820, 821))
 COPY = encoded(PROTECTED.resize((400, 300)), "JPEG", quality=80)
 
@@ -168,6 +187,8 @@ def forum(tmp_path_factory, ncmec: ncmec_stand.Ncmec) -> Iterator[Forum]:
         for picture in (PROTECTED, KEPT, REPORTED):
             pictures.append(data / f"{len(pictures)}.png")
             pictures[-1].write_bytes(encoded(picture, "PNG"))
+        pictures.append(data / "clip.webm")
+        pictures[-1].write_bytes(clip(800_000))
         listed = ["--data", str(data), "--list", "own", *map(str, pictures)]
         unspread("platform", "bank", "add", *listed)
         with running_kit(running, port):
@@ -288,6 +309,27 @@ def test_a_decision_for_several_is_taken_back_looked_at_again_and_made_anew(
         staff.locator("body").press("r")
     expect(staff.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
     until(lambda: forum.told[-1]["action"] == "remove")
+
+
+def test_a_video_plays_without_sound_and_only_while_it_is_held(forum: Forum, staff: Page):
+    assert forum.upload(clip(500_000), "clip-1") == 409
+    staff.goto(f"{forum.url}/review")
+    expect(staff.get_by_text("clip-1")).to_be_visible()
+    assert staff.locator("video").count() == 0
+    staff.keyboard.down(" ")
+    video = staff.locator("#stage video")
+    expect(video).to_have_css("filter", "grayscale(1)")
+    until(lambda: video.evaluate("video => !video.paused && video.currentTime > 0"))
+    assert video.evaluate("video => [video.muted, video.controls]") == [True, False]
+    staff.keyboard.up(" ")
+    expect(video).to_have_css("filter", "blur(28px) grayscale(1)")
+    assert video.evaluate("video => video.paused")
+    # The same clip, encoded anew, is the same to a reviewer.
+    assert forum.upload(clip(300_000), "clip-2") == 409
+    staff.goto(f"{forum.url}/review")
+    expect(staff.get_by_text("1 near copy will be decided with it")).to_be_visible()
+    staff.locator("body").press("r")
+    until(lambda: forum.was_told("remove", "clip-1") and forum.was_told("remove", "clip-2"))
 
 
 def test_what_is_kept_is_released_with_a_reason(forum: Forum, staff: Page):

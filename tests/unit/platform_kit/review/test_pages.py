@@ -308,3 +308,24 @@ def test_what_was_decided_is_shown_with_its_copies_and_one_of_them_is_taken_back
     assert ann.post("/review/take-back", data=fields).status_code == 303
     assert "post/2" in ann.get("/review").text
     assert "post/2" not in ann.get("/review/decided").text
+
+
+def test_in_pairs_neither_sees_the_others_choice_and_nothing_happens_before_they_agree(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    site = Site(outbox, tmp_path, ReviewSettings(people=2))
+    site.hold()
+    ann, bob = site.person("Ann"), site.person("Bob", Role.REVIEWER)
+    before = bob.get("/review/decided").text
+    key = key_in(ann.get("/review").text)
+    ann.post("/review/decide", data={"key": key, "verdict": "remove"})
+    assert "1 wait for somebody else" in ann.get("/review").text
+    page = bob.get("/review").text
+    assert "without knowing what you chose" in page
+    assert "removed" not in page
+    assert bob.get("/review/decided").text == before
+    assert "remove" not in [each.action for each in site.outbox.due()]
+    bob.post("/review/decide", data={"key": key, "verdict": "remove"})
+    assert "remove" in [each.action for each in site.outbox.due()]
+    # Either of the two, or a lead, takes it back.
+    assert "Take it back" in bob.get("/review").text
