@@ -158,14 +158,15 @@ def press_until(page: Page, wanted: str, key: str = "Tab") -> None:
     pytest.fail(f"the keyboard does not reach {wanted}")
 
 
+@pytest.mark.parametrize("language", ["en", "ar"])
 def test_the_whole_way_can_be_gone_by_keyboard(
-    chromium: Browser, stand: Stand, tmp_path: Path
+    chromium: Browser, stand: Stand, tmp_path: Path, language: str
 ) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(sample(2))
     page = chromium.new_page(locale="en-US")
-    page.goto(f"{stand.url}/en/")
-    press_until(page, "a[href='/en/begin']")
+    page.goto(f"{stand.url}/{language}/")
+    press_until(page, f"a[href='/{language}/begin']")
     page.keyboard.press("Enter")
     page.wait_for_url("**/begin")
     expect(page.locator("#age-title")).to_be_visible()
@@ -177,16 +178,55 @@ def test_the_whole_way_can_be_gone_by_keyboard(
     press_until(page, "#files")
     # What opens here is the system's own chooser.
     page.locator("#files").set_input_files(file)
-    expect(page.get_by_text("Everything is ready.")).to_be_visible()
+    expect(page.locator("#progress")).not_to_be_empty()
+    press_until(page, "#chosen button")
+    page.keyboard.press("Enter")
+    press_until(page, "#crop-top")
+    page.keyboard.press("ArrowRight")
+    press_until(page, "#crop-use")
+    page.keyboard.press("Enter")
+    expect(page.locator("#progress")).not_to_be_empty()
     press_until(page, "[data-go=check]")
     page.keyboard.press("Enter")
     expect(page.locator("#check-title")).to_be_focused()
     press_until(page, "#send [type=submit]")
     page.keyboard.press("Enter")
     expect(page.locator("#receipt-title")).to_be_focused(timeout=30_000)
+    receipt = page.locator("#receipt").inner_text()
     press_until(page, "[data-go=done]")
     page.keyboard.press("Enter")
     expect(page.locator("#done-title")).to_be_focused()
+    press_until(page, "a[href$='/status']")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/status")
+    expect(page.locator("#open")).to_be_visible()
+    press_until(page, "#receipt")
+    page.keyboard.insert_text(receipt)
+    page.keyboard.press("Enter")
+    expect(page.locator("#dates")).to_be_focused()
+    press_until(page, "#withdraw-all")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#withdraw-all")).to_be_hidden()
+    page.close()
+
+
+def test_the_accessibility_tree_says_what_each_thing_is(chromium: Browser, stand: Stand) -> None:
+    page = chromium.new_page(locale="en-US")
+    trees = {step: page.locator("body").aria_snapshot() for step in walk(page, stand, "en")}
+    for step, wanted in {
+        "age": ['heading "Were you under 18 in it?" [level=1]', 'group "Were you under 18 in it?"',
+                'radio "I am not sure"', 'link "Leave now"'],
+        "choose": ['button "Choose photos or videos"', 'list "Chosen"',
+                   'button "Cut out a part: Photo 1"', 'button "Try again: File 2"'],
+        "crop": ['dialog "Cut out a part"', 'slider "Cut off on the left"', 'link "Leave now"'],
+        "check": ['textbox "Exactly this text:"', 'button "Send"'],
+        "receipt": ['status "Receipt"', 'checkbox "Make it look like a voucher"'],
+        "status": ['heading "Photo 1" [level=2]', 'button "Save the proof: Photo 1"',
+                   'button "Take this back: Photo 1"'],
+    }.items():  # fmt: skip
+        for each in wanted:
+            assert each in trees[step], (step, each, trees[step])
     page.close()
 
 

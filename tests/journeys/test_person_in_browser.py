@@ -95,3 +95,17 @@ def test_a_picture_posted_before_goes_when_its_person_comes_forward(demo, phone,
             return stranger.locator(".posts li").first.get_by_text("Taken down").count()
 
         until(taken_down)
+
+
+def test_the_first_page_says_when_each_platform_was_last_heard_from(demo, phone):
+    def heard():
+        phone.goto(f"{demo.url}/en/")
+        return phone.locator(".platforms li", has_text="Sample board").get_by_text(
+            "last heard from"
+        )
+
+    until(lambda: heard().count() == 1)
+    # Before anything is asked, and before the way in.
+    platforms = phone.locator(".platforms").bounding_box()
+    begin = phone.get_by_role("link", name="Begin").bounding_box()
+    assert platforms["y"] < begin["y"]
