@@ -6,6 +6,7 @@ piece has an id of its own, so that sending again changes nothing.
 
 import asyncio
 import os
+from datetime import timedelta
 from typing import Final
 
 import httpx
@@ -21,6 +22,9 @@ log = structlog.get_logger("unspread.platform.feedback")
 
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 _LONGEST_WAIT_SECONDS: Final = 60.0
+STILL_HERE: Final = timedelta(minutes=10)
+"""So often a platform says how far it is although nothing is new: people see on the first page
+when it was last heard from. The clearinghouse logs nothing for it."""
 
 
 class FeedbackRefusedError(InputError):
@@ -72,9 +76,14 @@ class FeedbackSender:
         store = self._kit.store
         await self._kit.refresh_states()
         state = self._kit.states[self._name]
-        if state.relevant_size > state.acknowledged_size and state.checked_at is not None:
+        now = self._kit.clock()
+        said_at = self._kit.said_at.get(self._name)
+        is_silent = said_at is None or now - said_at >= STILL_HERE
+        is_news = state.relevant_size > state.acknowledged_size
+        if state.checked_at is not None and (is_news or is_silent):
             await self._post("acknowledge", AcknowledgeRequest(state.size, state.root).to_json())
             await asyncio.to_thread(store.acknowledged, state.number, state.size)
+            self._kit.said_at[self._name] = now
         if not self._kit.lists[self._name].feedback:
             return
         while due := await asyncio.to_thread(store.feedback_due, state.number):

@@ -107,6 +107,8 @@ class Kit:
     new_listings: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the catalogue is to be searched."""
     _new_feedback: dict[str, asyncio.Event] = field(default_factory=dict)
+    said_at: dict[str, datetime] = field(default_factory=dict)
+    """By list name: when this process last told the clearinghouse how far it is."""
     keep_held: Callable[[str, bytes | Path], None] | None = None
     """Keeps the content of a held upload for those who review it."""
     _catching_up: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_the_person_hears_what_was_received_found_removed_and_refused(platform, 
     platform.send_feedback()
     assert len(clearinghouse.feedback) == 3
     assert len(clearinghouse.acknowledged) == 1
+
+
+def test_a_platform_without_news_says_now_and_then_that_it_is_there(platform, clearinghouse):
+    platform.sync()
+    platform.send_feedback()
+    platform.send_feedback()
+    assert len(clearinghouse.acknowledged) == 1
+    clearinghouse.now += timedelta(minutes=10)
+    platform.send_feedback()
+    first, second = clearinghouse.acknowledged
+    assert first == second
 
 
 def test_feedback_waits_for_a_clearinghouse_that_is_away(platform, clearinghouse):
