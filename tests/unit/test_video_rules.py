@@ -1,9 +1,14 @@
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 
 from unspread.errors import UnreadableMediaError
-from unspread.fingerprint import fingerprint_file, scan_media
+from unspread.fingerprint import Sampling, fingerprint_file, scan_media
 from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import distance_bits
 from unspread.fingerprint.trim import without_borders
@@ -187,3 +192,58 @@ def test_a_film_without_a_known_length_is_read_to_its_end(tmp_path):
 def test_a_film_beyond_a_limit_is_refused(limits, tmp_path):
     with pytest.raises(UnreadableMediaError):
         fingerprint_file(clip(tmp_path / "film.mp4"), limits)
+
+
+def longer(original: Path, path: Path, times: int, apart: int = 0) -> Path:
+    """The packets of a clip over and over; with a last one `apart` seconds later."""
+    with av.open(original) as source, av.open(path, "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [each for each in source.demux(video=0) if each.size]
+        length = sum(each.duration for each in packets)
+        for turn in range(times):
+            shift = turn * length
+            if turn == times - 1:
+                shift += int(apart / packets[0].time_base)
+            for each in packets:
+                copy = av.Packet(bytes(each))
+                copy.time_base, copy.stream = each.time_base, stream
+                copy.pts, copy.dts = each.pts + shift, each.dts + shift
+                copy.duration, copy.is_keyframe = each.duration, each.is_keyframe
+                container.mux(copy)
+    return path
+
+
+def test_a_film_whose_times_lie_is_refused_before_every_second_is_counted(tmp_path):
+    film = longer(clip(tmp_path / "clip.mp4"), tmp_path / "film.mkv", 2, apart=400_000_000)
+    data = bytearray(film.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3
+    # The header says a second (RFC 9559, Duration).
+    data[at : at + 8] = struct.pack(">d", 1000.0)
+    for sampling in Sampling:
+        with pytest.raises(UnreadableMediaError, match="long"):
+            scan_media(bytes(data), sampling=sampling)
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from unspread.fingerprint import Sampling, fingerprint_file, scan_media
+film = Path(sys.argv[1])
+fingerprint_file(film)
+for sampling in Sampling:
+    scan_media(film, sampling=sampling)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.long
+def test_a_longer_film_needs_no_more_memory(tmp_path):
+    original = clip(tmp_path / "clip.mp4", frames=240, g="24")
+    peaks = []
+    for times in (2, 30):
+        film = longer(original, tmp_path / "film.mp4", times)
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, film], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 24 * 1024

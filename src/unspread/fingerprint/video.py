@@ -8,8 +8,9 @@ keyframes alone, at any frame rate, and still finds each of them in the dense li
 For files from strangers, call through `unspread.fingerprint.confined`.
 """
 
+import math
 import struct
-from bisect import bisect_right
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -183,15 +184,19 @@ class Film:
         Seeks to each second where keyframes are near each other, else decodes through and skips
         the frames on which no other depends.
         """
-        times, is_key = self._timetable()
-        if not times:
+        times, keyframes = self._timetable()
+        if not times.size:
             return
-        second = 1 / self._stream.time_base
-        wanted: dict[int, int] = {}
-        for t in range(int((times[-1] - times[0]) / second) + 1):
-            wanted.setdefault(times[bisect_right(times, times[0] + t * second) - 1], t)
-        self._first_pts = times[0]
-        spacing = (times[-1] - times[0]) / second / max(sum(is_key), 1)
+        first, second = int(times[0]), 1 / self._stream.time_base
+        duration = (int(times[-1]) - first) / second
+        if duration > self._limits.max_duration_seconds:
+            raise UnreadableMediaError("the video is too long")
+        wanted = {
+            int(times[np.searchsorted(times, math.floor(first + t * second), "right") - 1])
+            for t in range(int(duration) + 1)
+        }
+        self._first_pts = first
+        spacing = duration / max(keyframes, 1)
         frames = (
             self._seek_to_each(wanted)
             if spacing < _SEEK_SPACING_SECONDS
@@ -200,22 +205,22 @@ class Film:
         for frame in frames:
             yield self._small(frame, orientations)
 
-    def _timetable(self) -> tuple[list[int], list[bool]]:
-        """When each frame is shown, sorted, and whether it is a keyframe; nothing is decoded."""
+    def _timetable(self) -> tuple[NDArray[np.int64], int]:
+        """When each frame is shown, sorted, and how many are keyframes; nothing is decoded."""
         self._seek(0)
-        shown: list[tuple[int, bool]] = []
+        shown, keyframes = array("q"), 0
         try:
             for packet in self._container.demux(self._stream):
                 if packet.pts is not None and packet.size:
-                    shown.append((packet.pts, packet.is_keyframe))
+                    shown.append(packet.pts)
+                    keyframes += packet.is_keyframe
                 if len(shown) > self._limits.max_frames:
                     raise UnreadableMediaError("the video has too many frames")
         except av.error.FFmpegError as error:
             raise UnreadableMediaError(DAMAGED) from error
-        shown.sort()
-        return [pts for pts, _ in shown], [key for _, key in shown]
+        return np.sort(np.frombuffer(shown, np.int64)), keyframes
 
-    def _pick_through(self, wanted: dict[int, int]) -> Iterator[Any]:
+    def _pick_through(self, wanted: set[int]) -> Iterator[Any]:
         self._seek(0)
         context = self._stream.codec_context
         try:
@@ -231,9 +236,9 @@ class Film:
         finally:
             context.skip_frame = "DEFAULT"
 
-    def _seek_to_each(self, wanted: dict[int, int]) -> Iterator[Any]:
+    def _seek_to_each(self, wanted: set[int]) -> Iterator[Any]:
         done: set[int] = set()
-        for pts in wanted:
+        for pts in sorted(wanted):
             if pts in done:
                 continue
             self._container.seek(pts, stream=self._stream, backward=True)
