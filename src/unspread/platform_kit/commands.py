@@ -104,6 +104,24 @@ def enroll(data: Path, address: str, invitation: str, platform_name: str, list_n
 
 @platform.command()
 @_DATA
+@click.option("--list", "list_name", default="unspread", show_default=True, help="Its name here.")
+def rotate(data: Path, list_name: str) -> None:
+    """Replace the key that signs what we tell a clearinghouse. Then start `serve` anew."""
+    from datetime import UTC, datetime
+
+    import httpx
+
+    from unspread.platform_kit import enrolment
+
+    with httpx.Client(trust_env=False) as http:
+        after = enrolment.rotate(data, list_name, http=http, now=datetime.now(UTC))
+    words = enrolment.words_of_keys(after.signing_key().public, after.opening_key().public)
+    click.echo(f"Your keys:  {words}   (the clearinghouse has them)")
+    click.echo("Start `unspread platform serve` anew: until then it signs with the old key.")
+
+
+@platform.command()
+@_DATA
 @_SETTINGS
 @click.option("--host", default=None, help="Address to listen on.")
 @click.option("--port", type=int, default=None, help="Port to listen on.")

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ import msgspec
 from unspread.case_protocol import ErrorAnswer, from_b64, to_b64
 from unspread.crypto import ML_DSA_44_PUBLIC_BYTES, OpeningKey, SigningKey, sha256
 from unspread.errors import InputError, StateError, TransportError, TrustError
+from unspread.platform_kit.signing import sign
 
 DIRECTORY: Final = "lists"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -43,6 +45,8 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Address below which the feed's files are."""
     push: str = ""
     """Address of the stream that announces growth."""
+    next_signing_seed: str = ""
+    """Of a key that the clearinghouse is being told of."""
 
     def signing_key(self) -> SigningKey:
         """Signs what we tell the clearinghouse."""
@@ -155,6 +159,46 @@ def follow_at(data: Path, list_name: str, clearinghouse: str) -> None:
             push=after + before.push.removeprefix(before.clearinghouse),
         ),
     )
+
+
+def rotate(data: Path, list_name: str, *, http: httpx.Client, now: datetime) -> Membership:
+    """Replace our signing key: the clearinghouse takes the new one, signed for with the old.
+
+    The old key goes on serving there until the new one is first used, so a running kit may be
+    started anew when it suits. A lost answer costs nothing: the same key is sent again.
+
+    Raises:
+        StateError: if the list was not joined, or its file is damaged.
+        InputError: if the clearinghouse does not take it.
+        TransportError: if it does not answer.
+    """
+    path = data / DIRECTORY / f"{list_name}.json"
+    before = _read(path)
+    if not before.partner_id:
+        raise StateError(f"the list {list_name} is not joined")
+    if not before.next_signing_seed:
+        before = msgspec.structs.replace(before, next_signing_seed=to_b64(os.urandom(32)))
+        _write(path, before)
+    following = SigningKey(from_b64(before.next_signing_seed, 32, "next_signing_seed"))
+    request = http.build_request(
+        "POST",
+        f"{before.clearinghouse}/v1/partners/rotate",
+        json={"signing_key": to_b64(following.public)},
+        timeout=_TIMEOUT_SECONDS,
+    )
+    nonce = to_b64(os.urandom(16))
+    sign(request, before.signing_key(), key_id=before.partner_id, created=now, nonce=nonce)
+    try:
+        response = http.send(request)
+    except httpx.HTTPError as error:
+        raise TransportError(f"the clearinghouse does not answer: {error}") from None
+    if not response.is_success:
+        raise _refusal(response)
+    after = msgspec.structs.replace(
+        before, signing_seed=before.next_signing_seed, next_signing_seed=""
+    )
+    _write(path, after)
+    return after
 
 
 def words_of_keys(signing_key: bytes, sealing_key: bytes) -> str:

@@ -6,12 +6,12 @@ from unspread.case_protocol import from_b64, promise_message, to_b64
 from unspread.clearinghouse.gate import Budget
 from unspread.crypto import Receipt, verify
 from unspread.feed.reader import FeedReader, ListingAdded, ListingChanged
-from unspread.model import Age, State
+from unspread.model import Age, Fingerprint, Kind, Media, MediaFingerprint, Part, State
 from unspread.person import case
 from unspread.transparency.policy import trial_policy
 from unspread.transparency.proof import EntryProof
 
-from .conftest import Running, admitted, picture, receipt, until
+from .conftest import Running, admitted, pdq, picture, receipt, until
 
 
 def test_a_submitted_picture_is_listed_and_the_promise_holds(clearinghouse: Running) -> None:
@@ -175,6 +175,27 @@ def test_a_form_gets_the_same_answer_in_a_page(clearinghouse: Running) -> None:
     assert "commitment" in answer.text
     again = clearinghouse.request("POST", "/v1/cases", data=form)
     assert (again.status_code, "proof_of_work" in again.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("items", "fingerprints", "status"),
+    [
+        pytest.param(20, 1, 201, id="as many items as are taken"),
+        pytest.param(21, 1, 400, id="one item too many"),
+        pytest.param(1, 4096, 201, id="as many fingerprints as are taken"),
+        pytest.param(1, 4097, 400, id="one fingerprint too many"),
+    ],
+)
+def test_a_case_has_caps(
+    clearinghouse: Running, items: int, fingerprints: int, status: int
+) -> None:
+    def film(number: int) -> MediaFingerprint:
+        values = range(number * fingerprints, (number + 1) * fingerprints)
+        frames = (Fingerprint(Kind.PDQ, pdq(each), Part.FRAME, 100) for each in values)
+        return MediaFingerprint(Media.VIDEO, tuple(frames))
+
+    media = [film(number) for number in range(items)]
+    assert clearinghouse.submit(receipt(), media).status_code == status
 
 
 def test_junk_makes_nobodys_proof_dearer(clearinghouse: Running) -> None:

@@ -7,8 +7,11 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
@@ -18,8 +21,11 @@ from unspread.clearinghouse import partners
 from unspread.clearinghouse.audit import trail
 from unspread.clearinghouse.staff import members
 from unspread.crypto import SigningKey
+from unspread.errors import StateError, TransportError
 from unspread.exchange.blind_lookup import Blinded, bucket_of, encoded, finalize, find_record
 from unspread.model import Fingerprint, Kind, Level, Part
+from unspread.platform_kit import enrolment
+from unspread.platform_kit.signing import sign
 
 from .conftest import URL, Platform, Running, admitted, pdq, picture, receipt, until
 
@@ -222,6 +228,55 @@ def test_keys_are_rotated_without_a_gap(clearinghouse: Running) -> None:
     assert platform.signed_post(FEEDBACK, BODY).status_code == 200  # the new one takes over
     platform.signing_key = old
     assert platform.signed_post(FEEDBACK, BODY).status_code == 401
+
+
+class _Wire(httpx.BaseTransport):
+    """To the clearinghouse in this process; loses the answers that it is told to."""
+
+    def __init__(self, at: Running) -> None:
+        self._at = at
+        self.lost = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._at.request(
+            request.method, request.url.path, content=request.read(), headers=request.headers
+        )
+        if self.lost:
+            self.lost -= 1
+            raise httpx.ReadTimeout("lost")
+        return httpx.Response(answer.status_code, content=answer.content)
+
+
+def test_a_platform_replaces_its_key_even_if_an_answer_is_lost(
+    clearinghouse: Running, tmp_path: Path
+) -> None:
+    wire = _Wire(clearinghouse)
+    with httpx.Client(transport=wire) as http:
+        with pytest.raises(StateError):
+            enrolment.rotate(tmp_path, "unspread", http=http, now=datetime.now(UTC))
+        joined, _ = enrolment.enrol(
+            tmp_path, "unspread", URL, invited(clearinghouse), "Board", http=http
+        )
+        for by in ("A", "B"):
+            approve(clearinghouse, joined.partner_id, by)
+
+        def tells(key: SigningKey) -> int:
+            request = http.build_request("POST", f"{URL}{FEEDBACK}", content=BODY)
+            nonce = os.urandom(8).hex()
+            sign(request, key, key_id=joined.partner_id, created=datetime.now(UTC), nonce=nonce)
+            return http.send(request).status_code
+
+        wire.lost = 1
+        with pytest.raises(TransportError):
+            enrolment.rotate(tmp_path, "unspread", http=http, now=datetime.now(UTC))
+        assert tells(joined.signing_key()) == 200
+        after = enrolment.rotate(tmp_path, "unspread", http=http, now=datetime.now(UTC))
+        assert after.signing_key().public != joined.signing_key().public
+        assert tells(joined.signing_key()) == 200  # serves until the new one is used
+        assert tells(after.signing_key()) == 200
+        assert tells(joined.signing_key()) == 401
+        ((_, kept),) = enrolment.memberships(tmp_path)
+        assert kept == after
 
 
 def test_feedback_for_what_does_not_exist_stores_nothing(clearinghouse: Running) -> None:
