@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from random import SystemRandom
 from time import monotonic
 from typing import IO, Final
@@ -41,6 +42,7 @@ log = structlog.get_logger("unspread.platform")
 
 _KEYS_RELOAD_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 0.5
+_SEGMENTS_SECONDS: Final = 600.0
 _SNAPSHOT_SECONDS: Final = 300.0
 """A listing that was withdrawn stays in a snapshot's file no longer than this, and a little."""
 
@@ -167,6 +169,19 @@ async def _save_snapshots(kit: Kit) -> None:
         await asyncio.sleep(_SNAPSHOT_SECONDS)
 
 
+async def _write_segments(kit: Kit, directory: Path) -> None:
+    """Keep a directory of Parquet files as the catalogue is, to within ten minutes."""
+    from unspread.platform_kit.catalogue_segments import Segments
+
+    segments = await asyncio.to_thread(Segments, directory, kit.catalogue)
+    while True:
+        try:
+            await asyncio.to_thread(segments.update)
+        except OSError:
+            log.exception("cannot write the catalogue's files")
+        await asyncio.sleep(_SEGMENTS_SECONDS)
+
+
 async def _watch_store(kit: Kit) -> None:
     """See what other processes changed: local banks, and in a replica everything."""
     while True:
@@ -195,6 +210,8 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
             if not settings.replica:
                 work.append(_save_snapshots(kit))
                 work.append(_search_catalogue(kit))
+                if settings.catalogue_parquet is not None:
+                    work.append(_write_segments(kit, settings.catalogue_parquet))
                 work.append(deliver_actions(kit.store, settings, stop, record_of(kit).message))
                 for name, membership in joined:
                     work.append(FeedSync(kit, name, membership, http).run())

@@ -81,6 +81,13 @@ class Catalogue(Protocol):
     def __len__(self) -> int:
         """Pieces of content."""
 
+    @property
+    def source(self) -> str:
+        """Names the database, so that what is derived from it is not taken for another's."""
+
+    def gone_after(self, number: int) -> list[tuple[int, int]]:
+        """(number, entry) of what was forgotten after the erasure `number`, in order."""
+
     def catch_up(self) -> None:
         """Make ready for a search what was kept and forgotten since the last one.
 
@@ -160,7 +167,8 @@ class SqliteCatalogue:
         """Open it; the columns lie in `directory`."""
         self._store = store
         store.migrate("hosted", _SCHEMA)
-        self._columns = Columns(directory, f"sqlite {store.counter('instance')}")
+        self.source = f"sqlite {store.counter('instance')}"
+        self._columns = Columns(directory, self.source)
         self._loading = threading.Lock()
 
     def close(self) -> None:
@@ -177,15 +185,19 @@ class SqliteCatalogue:
                 ).fetchall()
             ):
                 self._columns.add([(row["entry"], pdq_values(row["probes"])) for row in rows])
-            gone = self._store.read(
-                lambda c: c.execute(
-                    "SELECT number, entry FROM hosted_gone WHERE number > ?",
-                    (self._columns.gone,),
-                ).fetchall()
-            )
+            gone = self.gone_after(self._columns.gone)
             if gone:
                 numbers, entries = zip(*gone, strict=True)
                 self._columns.remove(entries, max(numbers))
+
+    def gone_after(self, number: int) -> list[tuple[int, int]]:
+        """(number, entry) of what was forgotten after the erasure `number`, in order."""
+        rows = self._store.read(
+            lambda c: c.execute(
+                "SELECT number, entry FROM hosted_gone WHERE number > ? ORDER BY number", (number,)
+            ).fetchall()
+        )
+        return [(row["number"], row["entry"]) for row in rows]
 
     def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
         """Keep the fingerprints of content, in the place of older ones; the entry's number."""

@@ -68,7 +68,8 @@ class PostgresCatalogue:
             # Its text may hold the address with a password.
             raise StateError(f"cannot use the catalogue: {type(error).__name__}") from None
         (instance,) = self._run("SELECT id FROM unspread_hosted_instance")[0]
-        self._columns = Columns(directory, f"postgresql {instance}")
+        self.source = f"postgresql {instance}"
+        self._columns = Columns(directory, self.source)
 
     def close(self) -> None:
         """Leave the columns whole for the next start, and disconnect."""
@@ -103,13 +104,20 @@ class PostgresCatalogue:
             ):
                 self._columns.add([(int(entry), pdq_values(probes)) for entry, probes in rows])
             # In the order in which erasures became visible: they hold the same lock as entries.
-            gone = self._run(
-                "SELECT number, entry FROM unspread_hosted_gone WHERE number > %s",
-                self._columns.gone,
-            )
+            gone = self.gone_after(self._columns.gone)
             if gone:
                 numbers, entries = zip(*gone, strict=True)
                 self._columns.remove(entries, max(numbers))
+
+    def gone_after(self, number: int) -> list[tuple[int, int]]:
+        """(number, entry) of what was forgotten after the erasure `number`, in order."""
+        return [
+            (int(each), int(entry))
+            for each, entry in self._run(
+                "SELECT number, entry FROM unspread_hosted_gone WHERE number > %s ORDER BY number",
+                number,
+            )
+        ]
 
     def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
         """Keep the fingerprints of content, in the place of older ones; the entry's number."""

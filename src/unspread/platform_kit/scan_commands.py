@@ -25,8 +25,8 @@ from unspread.platform_kit.catalogue_files import (
     on_this_machine,
     parts_of,
     scan_files,
-    write_catalogue,
 )
+from unspread.platform_kit.catalogue_segments import Segments
 from unspread.platform_kit.enrolment import memberships
 from unspread.platform_kit.hosted import (
     Bucket,
@@ -132,17 +132,21 @@ _DATA = click.option(
 @catalogue.command("export")
 @_DATA
 @click.option("--settings", "settings_file", type=click.Path(path_type=Path, exists=True))
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def export(data: Path, settings_file: Path | None, file: Path) -> None:
-    """Write the catalogue to a Parquet FILE, for scans on many machines."""
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def export(data: Path, settings_file: Path | None, directory: Path) -> None:
+    """Bring a DIRECTORY of Parquet files up to date, for scans on many machines.
+
+    Writes what is new since the last time, and anew the files with content forgotten since. The
+    setting catalogue_parquet has a running server do the same.
+    """
     settings = Settings.load(data, settings_file)
     store = Store(data)
     try:
         with closing(open_catalogue(settings, store)) as hosted:
-            rows = write_catalogue(file, hosted.entries_after(0))
+            written, rewritten = Segments(directory, hosted).update()
     finally:
         store.close()
-    click.echo(f"{rows} fingerprints")
+    click.echo(f"{written} new files, {rewritten} written anew")
 
 
 @catalogue.command("scan")
@@ -168,10 +172,11 @@ def scan_catalogue(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Look in Parquet FILES for everything that is listed; can be stopped and started again.
 
-    FILES are paths, or objects in buckets (s3://…). Without --ray a pool of processes here does
-    the work.
+    FILES are paths, directories of them, or objects in buckets (s3://…). Without --ray a pool of
+    processes here does the work.
     """
     settings = Settings.load(data, file)
+    files = tuple(each for given in files for each in _parquet_in(given))
     store = Store(data)
     try:
         listed = _listed(store, settings, since)
@@ -210,6 +215,12 @@ def scan_catalogue(  # noqa: PLR0917 - click passes them by name
     finally:
         store.close()
         sys.stdout.flush()
+
+
+def _parquet_in(given: str) -> list[str]:
+    if "://" in given or not Path(given).is_dir():
+        return [given]
+    return [str(path) for path in sorted(Path(given).glob("*.parquet"))]
 
 
 _Listed = tuple[int, str, Listing, ListSettings]

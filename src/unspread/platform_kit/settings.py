@@ -180,6 +180,9 @@ class Settings(_Section, frozen=True):
 
     catalogue: str = ""
     """Where the catalogue is: empty for SQLite in the data directory, or `postgresql://…`."""
+    catalogue_parquet: Path | None = None
+    """A directory that a running server keeps as Parquet files of the catalogue, for scans on many
+    machines (`pip install 'unspread[parquet]'`); none: it keeps none."""
     quarantine_listings_with_matches: Positive = 100
     """A listing that matches more of the catalogue than this is held, whatever the policy says:
     so common a picture is nobody's secret."""
