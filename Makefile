@@ -60,6 +60,7 @@ test: check browser ## everything a change must pass, under 15 minutes
 test-long: GROUPS += --group dev --group long
 test-long: check browser ## everything, with the checks that take long
 	@command -v firefox-esr >/dev/null || $(BIN)/python -m tests.browser firefox-esr
+	@command -v WebKitWebDriver >/dev/null || $(BIN)/python -m tests.browser webkit2gtk-driver xvfb xauth gstreamer1.0-libav
 	$(BIN)/pytest $(ARGS)
 
 bench: GROUPS += --group dev --group bench

@@ -6,19 +6,19 @@ import subprocess
 import sys
 
 
-def main(package: str = "chromium") -> None:
+def main(*packages: str) -> None:
     """Install it; other browsers than Chromium come from Debian alone."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
         subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
             check=True,
             env=environment,
         )
-    elif package == "chromium":
+    elif packages == ("chromium",):
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*(sys.argv[1:] or ["chromium"]))

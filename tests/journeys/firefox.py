@@ -24,34 +24,12 @@ class FirefoxError(Exception):
     """Firefox answered with an error."""
 
 
-class Firefox:
-    """One window."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.buffer = b""
-        self.number = 0
-        self._receive()
-        self.call("WebDriver:NewSession", {"capabilities": {"alwaysMatch": {}}})
+class Driven:
+    """One window of a browser that follows WebDriver's commands, by Marionette's names for them."""
 
     def call(self, name: str, values: dict[str, Any] | None = None) -> Any:
         """Send one command and wait for its answer."""
-        self.number += 1
-        message = json.dumps([0, self.number, name, values or {}]).encode()
-        self.connection.sendall(f"{len(message)}:".encode() + message)
-        _, _, error, result = self._receive()
-        if error is not None:
-            raise FirefoxError(error["message"])
-        return result.get("value", result) if isinstance(result, dict) else result
-
-    def _receive(self) -> Any:
-        while b":" not in self.buffer:
-            self.buffer += self.connection.recv(65536)
-        length, _, self.buffer = self.buffer.partition(b":")
-        while len(self.buffer) < int(length):
-            self.buffer += self.connection.recv(65536)
-        message, self.buffer = self.buffer[: int(length)], self.buffer[int(length) :]
-        return json.loads(message)
+        raise NotImplementedError
 
     def goto(self, url: str) -> None:
         """Open an address."""
@@ -78,6 +56,36 @@ class Firefox:
     def wait_for(self, claim: str) -> None:
         """Until a JavaScript expression is true in the page."""
         until(lambda: self.run(f"return Boolean({claim})"))
+
+
+class Firefox(Driven):
+    """By Marionette."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.buffer = b""
+        self.number = 0
+        self._receive()
+        self.call("WebDriver:NewSession", {"capabilities": {"alwaysMatch": {}}})
+
+    def call(self, name: str, values: dict[str, Any] | None = None) -> Any:
+        """Send one command and wait for its answer."""
+        self.number += 1
+        message = json.dumps([0, self.number, name, values or {}]).encode()
+        self.connection.sendall(f"{len(message)}:".encode() + message)
+        _, _, error, result = self._receive()
+        if error is not None:
+            raise FirefoxError(error["message"])
+        return result.get("value", result) if isinstance(result, dict) else result
+
+    def _receive(self) -> Any:
+        while b":" not in self.buffer:
+            self.buffer += self.connection.recv(65536)
+        length, _, self.buffer = self.buffer.partition(b":")
+        while len(self.buffer) < int(length):
+            self.buffer += self.connection.recv(65536)
+        message, self.buffer = self.buffer[: int(length)], self.buffer[int(length) :]
+        return json.loads(message)
 
 
 @contextmanager

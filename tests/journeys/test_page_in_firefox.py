@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.firefox import PROGRAM, Firefox, firefox
+from tests.journeys.firefox import PROGRAM, Driven, firefox
 from tests.journeys.page_stand import Stand, page_stand
 from unspread.fingerprint import fingerprint_image
 from unspread.fingerprint.pdq import distance_bits
@@ -28,7 +28,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
         yield stand
 
 
-def protect(browser: Firefox, stand: Stand, *files: Path) -> str:
+def protect(browser: Driven, stand: Stand, *files: Path) -> str:
     """From the first page to the receipt."""
     browser.goto(f"{stand.url}/en/")
     browser.click("a[href='/en/begin']")
@@ -58,6 +58,7 @@ def test_a_person_with_firefox_protects_a_picture_and_takes_it_back(
         browser.type("#receipt", receipt)
         browser.click("#open [type=submit]")
         browser.wait_for("document.querySelector('#items li')")
+        browser.wait_for("document.getElementById('items').textContent.includes('it is true')")
         browser.click("#withdraw-all")
         browser.click("#withdraw-all")
         browser.wait_for("document.getElementById('note').textContent.includes('taken back')")
