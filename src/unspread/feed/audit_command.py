@@ -131,6 +131,8 @@ def _chunks(items: Iterator[tuple[str, int]], count: int) -> Iterator[list[tuple
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1.5:
+        return "a second"
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     if seconds < 7200:

@@ -332,10 +332,10 @@ class AddRecord:
 
 _PDQ_BYTES: Final = 2 + VALUE_BYTES[Kind.PDQ]
 """Tag, quality, value."""
-_QUALITIES: Final = bytes(range(101))
-_Shape = tuple[slice, bytes, slice, Callable[[bytes], object], object]
-"""Where the tags of the PDQs are, what they are, where their qualities are; what picks out the tags
-of what follows them, and what these are."""
+_Shape = tuple[bytes, slice, bytes, slice, int, int, Callable[[bytes], object], object]
+"""Surfaces, countries and count; where the tags of the PDQs are, and what they are; where their
+qualities are, 27 and 128 in each byte as one number; what picks out the tags of what follows, and
+what these are."""
 
 
 class AddPayloads:
@@ -354,7 +354,8 @@ class AddPayloads:
     _MOST_SHAPES: Final = 4096
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[bytes, int], _Shape] = {}
+        self._shapes: dict[int, _Shape] = {}
+        """By the length of the payload, the newest one of each."""
 
     def check(self, payload: bytes) -> None:
         """Return if `AddRecord.from_bytes` would read the payload.
@@ -362,20 +363,19 @@ class AddPayloads:
         Raises:
             MalformedRecordError: if it would not.
         """
-        shape = self._shapes.get((payload[40:44], len(payload)))
+        shape = self._shapes.get(len(payload))
         if shape is not None and payload[16:21] in self._HEADS:
-            tags, wanted, qualities, rest_of, rest = shape
-            if (
-                payload[tags] == wanted
-                and not payload[qualities].translate(None, _QUALITIES)
-                and rest_of(payload) == rest
-            ):
-                return
+            terms, tags, wanted, qualities, to_128, high_bits, rest_of, rest = shape
+            if payload[40:44] == terms and payload[tags] == wanted and rest_of(payload) == rest:
+                # A byte past 100 reaches its high bit by itself or with 27 more; all at once.
+                given = int.from_bytes(payload[qualities])
+                if not (given | given + to_128) & high_bits:
+                    return
         record = AddRecord.from_bytes(payload)
-        if not record.terms.countries and len(self._shapes) < self._MOST_SHAPES:
+        if not record.terms.countries:
             made = _shape_of(record, payload)
-            if made is not None:
-                self._shapes[payload[40:44], len(payload)] = made
+            if made is not None and len(self._shapes) < self._MOST_SHAPES:
+                self._shapes[len(payload)] = made
 
 
 def _shape_of(record: AddRecord, payload: bytes) -> _Shape | None:
@@ -393,7 +393,11 @@ def _shape_of(record: AddRecord, payload: bytes) -> _Shape | None:
         at += 1 + len(each.value)
     tags = slice(start, stop, _PDQ_BYTES)
     rest_of = itemgetter(*rest)
-    return tags, payload[tags], slice(start + 1, stop, _PDQ_BYTES), rest_of, rest_of(payload)
+    return (
+        payload[40:44], tags, payload[tags], slice(start + 1, stop, _PDQ_BYTES),
+        int.from_bytes(bytes([27]) * count), int.from_bytes(bytes([128]) * count),
+        rest_of, rest_of(payload),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -17,6 +17,7 @@ from unspread.clearinghouse.settings import Settings
 
 from .conftest import URL, Running, admitted, picture, receipt, running, until
 from .postgres import cluster
+from .test_feed import Clock, Follower, planted, until_listed, until_revealed
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 
@@ -140,6 +141,23 @@ def test_a_restarted_database_is_found_again(postgres: str, tmp_path: Path) -> N
         assert clearinghouse.status(receipt(1)).status_code == 200
         settled(clearinghouse)
         assert good(settings) == []
+
+
+def test_canaries_are_planted_and_revealed_on_both(either: Settings) -> None:
+    clock = Clock()
+    with running(planted(either, 6), clock) as clearinghouse:
+        follower = Follower(clearinghouse, admitted(clearinghouse), clock)
+        latest = f"/feed/{follower.partner_id}/latest"
+        until(lambda: clearinghouse.get(latest).is_success)
+        for days, listed in ((0, (0,)), (16, (6,)), (31, (6, 0)), (50, (6, 6))):
+            clock.ahead = days * store.SECONDS_PER_DAY
+            until_listed(clearinghouse, *listed)
+            follower.follow()
+        until_revealed(clearinghouse)
+        follower.follow()
+        assert follower.reader.most_withheld == 6
+        settled(clearinghouse)
+    assert good(either) == []
 
 
 def test_a_restored_backup_goes_on_without_a_fork(
