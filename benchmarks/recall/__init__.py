@@ -239,10 +239,6 @@ def _price(report: Report, files: list[bytes]) -> None:
             report.row(f"{what}: probes", float(np.median(probes)), "probes")
 
 
-def _listed(data: bytes) -> list[Fingerprint]:
-    return list(fingerprint_image(data).fingerprints)
-
-
 _of_worker: list[Listings] = []
 
 
