@@ -310,7 +310,10 @@ class Kit:
                 self._remembering.values(),
                 default=await asyncio.to_thread(self.catalogue.last_entry),
             )
-            changes = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
+            every = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
+            # What another process has written meanwhile is not in the bank yet, which says how
+            # content matches: it would count as searched and be found no more.
+            changes = [each for each in every if each.sequence <= self.bank.sequence]
             if not changes:
                 await asyncio.to_thread(self.store.set_counters, covered=covered)
                 return queued

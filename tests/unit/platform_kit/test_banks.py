@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.unit.platform_kit.conftest import REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
 from unspread.errors import InputError
-from unspread.fingerprint import scan_media
+from unspread.fingerprint import fingerprint_image, scan_media
 from unspread.model import Fingerprint, Kind, Media, Part
 from unspread.platform_kit import hosted
 from unspread.platform_kit.banks import LocalBank, UnknownEntryError, fingerprints_of
@@ -152,3 +152,19 @@ def test_a_fetched_film_is_listed_by_its_frames():
     frames = len(set(scan.frame_of_probe))
     assert 1 <= len(listed) <= frames
     assert {each.part for each in listed} == {Part.FRAME}
+
+
+def test_a_listing_that_is_searched_for_before_the_bank_knows_it_is_found_all_the_same(banked):
+    banked.scan(altered(1), "post-1")
+    kit = banked.kit
+    value = fingerprint_image(picture(1)).first(Kind.PDQ)
+    other = Store(banked.data)  # another process, between two looks of the server
+    LocalBank(banked.settings, other, "ours").add(
+        "ours-1", Media.IMAGE, [value], by="test", at=banked.now()
+    )
+    other.close()
+    assert asyncio.run(kit.search_new_listings()) == 0
+
+    asyncio.run(kit.catch_up())
+    assert asyncio.run(kit.search_new_listings()) == 1
+    assert [reference for _, reference, _ in banked.actions()] == ["post-1"]
