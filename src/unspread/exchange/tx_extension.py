@@ -13,7 +13,7 @@ import base64
 import binascii
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -205,6 +205,19 @@ class Remembered:
             )
         return updates
 
+    def drop_all_but(self, kept: Collection[int]) -> dict[str, UnspreadRecord | None]:
+        """End what another scope no longer covers; None for each."""
+        rows = self._database.execute(
+            "SELECT listing_id FROM listing WHERE state NOT IN (?, ?, ?)", sorted(_ENDED)
+        ).fetchall()
+        gone = [listing_id for (listing_id,) in rows if listing_id not in kept]
+        with self._database:
+            self._database.executemany(
+                "UPDATE listing SET state = ?, signals = '' WHERE listing_id = ?",
+                [(State.EXPIRED, each) for each in gone],
+            )
+        return {str(each): None for each in gone}
+
     def _record(self, listing_id: ListingId) -> UnspreadRecord | None:
         row = self._database.execute(
             "SELECT level, state, signals FROM listing WHERE listing_id = ?", (listing_id,)
@@ -291,10 +304,15 @@ class UnspreadSignalExchangeAPI(
                 checkpoint = None
             reader = self._reader(checkpoint, remembered)
             reader.begin()
+            again: set[int] = set()
             while (request := reader.next_request()) is not None:
                 now = datetime.now(UTC)
                 events = reader.receive(request, self._fetch(request), now)
                 updates = remembered.apply(events, windows=bool(self.collab.windows))
+                if reader.begins_anew:
+                    again.update(e.listing_id for e in events if isinstance(e, ListingAdded))
+                    if reader.has_begun_anew():
+                        updates |= remembered.drop_all_but(again)
                 place = UnspreadCheckpoint(
                     base64.b64encode(reader.state()).decode(), reader.size, int(now.timestamp())
                 )

@@ -22,7 +22,7 @@ from unspread.exchange.tx_extension import (
 )
 from unspread.feed.blobs import MissingBlobError
 from unspread.feed.records import AddRecord, Authority, ChangeReason, ChangeRecord
-from unspread.feed.writer import FeedPartner
+from unspread.feed.writer import FeedPartner, Scope
 from unspread.model import Kind, Level, ListingId, State
 from unspread.testing.feed import TrialLog
 
@@ -161,6 +161,22 @@ def test_a_level_changes_and_a_suspension_rests_without_being_forgotten(host, lo
         if level is Level.DISPUTED and matched:
             [metadata] = found.values()
             assert metadata.get_as_aggregate_opinion().category == Opinion.DISPUTED
+
+
+def test_under_another_scope_a_host_drops_what_it_does_not_cover(host, log):
+    unverified, confirmed = log.add(), log.add(level=Level.CONFIRMED)
+    log.publish()
+    host.fetch()
+    for levels, kept in (
+        ({Level.CONFIRMED}, {confirmed}),
+        ({Level.CONFIRMED, Level.UNVERIFIED}, {confirmed, unverified}),
+    ):
+        scope = Scope(levels=frozenset(levels))
+        log.partners["board"] = replace(log.partners["board"], scope=scope)
+        log.publish()
+        host.fetch()
+        assert set(host.state) == {str(each) for each in kept}
+        assert set(host.signals()[PdqSignal]) == {pdq_of(log, each) for each in kept}
 
 
 def test_what_was_tampered_with_is_never_handed_out(host, log):
