@@ -222,7 +222,7 @@ class FeedbackRecord(models.Model):
     at = models.BigIntegerField()
     count = models.IntegerField(default=1)
     reason = models.CharField(max_length=30, default="")
-    accounts = models.IntegerField(default=0)
+    accounts = models.IntegerField(db_default=0)
     oldest_day = models.IntegerField(default=0)
     received_at = models.BigIntegerField()
     settled = models.BooleanField(default=False)

@@ -11,6 +11,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='feedbackrecord',
             name='accounts',
-            field=models.IntegerField(default=0),
+            field=models.IntegerField(db_default=0),
         ),
     ]
