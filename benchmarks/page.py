@@ -17,8 +17,8 @@ from tests.journeys.conftest import CHROMIUM_ARGUMENTS
 from tests.journeys.page_stand import page_stand
 from unspread.testing.samples import encoded, landscape
 
-PICTURE_REPETITIONS: Final = 6
-TURNS: Final = 4
+PICTURE_REPETITIONS: Final = 5
+TURNS: Final = 3
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 1920, 1080, 30
 
 LEAST: Final = """
@@ -165,7 +165,7 @@ def run(report: Report) -> None:
         page.goto(f"{stand.url}/en/begin")
         chromium = Chromium(browser, page)
         _picture(report, chromium)
-        _video(report, chromium, 5 if report.quick else 20)
+        _video(report, chromium, 5 if report.quick else 10)
         browser.close()
 
 
