@@ -299,3 +299,47 @@ def test_however_full_the_buckets_are_all_is_found(kernel, listed, key_bits, ask
         for match in answer(index.within(queries[position], radius_bits))
     ]
     assert alone == expected
+
+
+@KINDS
+def test_a_bucket_far_longer_than_usual_is_read_to_its_end(kernel):
+    rows = random_rows(30_000, seed=27)
+    # 150 rows share a key of table 5, and only table 5 can find what differs in 2 bits elsewhere.
+    alike = np.zeros(4, dtype=np.uint64)
+    for bit in PERMUTATION[16 * 5 : 16 * 5 + 10].tolist():
+        alike[bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
+    rows[:150] &= ~alike
+    index = index_with_keys(kernel, 10, rows)
+    rng = np.random.default_rng(5)
+    counts = [1 if chunk == 5 else 2 for chunk in range(CHUNKS)]
+    queries = np.stack([flipped_by_chunk(row, counts, rng) for row in rows[:150]])
+    for number, query in enumerate(queries):
+        assert (number, 31) in answer(index.within(query))
+    strangers = random_rows(5000, seed=28)
+    for asked in (np.concatenate((queries, strangers[:900])), np.concatenate((queries, strangers))):
+        many = index.within_many(asked)
+        assert set(zip(range(150), range(150), strict=True)) <= set(
+            zip(many.query_positions.tolist(), many.ids.tolist(), strict=True)
+        )
+
+
+@KINDS
+@pytest.mark.parametrize("free_bits", [8, 32, 48])
+def test_a_clump_is_scanned_by_a_query_that_just_reaches_a_member(kernel, free_bits):
+    """The member farthest from the centre, and a query 31 bits beyond, in bits that all share."""
+    crowd = degenerate(900, free_bits, seed=free_bits)
+    rows = np.concatenate((crowd, LISTED))
+    (part,) = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows))])
+    clumps = part.clumps
+    assert clumps is not None
+    away = np.bitwise_count(clumps.columns.T ^ clumps.centres[0]).sum(axis=1, dtype=int)
+    member = int(away.argmax())
+    assert away[member] == clumps.radii[0]
+    common = np.unpackbits(clumps.common[0].astype("<u8").view(np.uint8), bitorder="little")
+    number = int(clumps.positions[member])
+    index = Index(kernel, (part,))
+    rng = np.random.default_rng(free_bits)
+    for step in (0, 1):
+        beyond = PERMUTATION[rng.permutation(np.flatnonzero(common))[: 31 + step]]
+        found = answer(index.within(flipped(rows[number], beyond), limit=2000))
+        assert ((number, 31) in found) == (step == 0)

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from unspread.errors import InputError, StateError
+from unspread.errors import StateError
 from unspread.match import Index, SnapshotError
-from unspread.match.snapshot import _FIXED, VERSION
+from unspread.match.snapshot import _FIXED, VERSION, _read_header, _shapes
 
 ROWS = np.random.default_rng(3).integers(0, 2**64, (9000, 4), dtype=np.uint64)
 ROWS[:600] = ROWS[0]
@@ -116,25 +116,47 @@ def test_damage_to_any_array_is_refused_when_it_is_looked_for(file, tmp_path):
         assert whole[place] == 0
 
 
+WRONG = """
+import sys
+import numpy as np
+from unspread.errors import InputError
+from unspread.match import Index
+rows = np.random.default_rng(3).integers(0, 2**64, (9000, 4), dtype=np.uint64)
+rows[:600] = rows[0]
+batches = (rows[:1500], rows) if sys.argv[1] == "compiled" else (rows[590:650],)
+for path in sys.argv[2:]:
+    print(path, flush=True)
+    index = Index.open(path, kernel=sys.argv[1], verify=False)
+    for question, asked in ((index.within, rows[590:650]), (index.within_many, batches)):
+        for each in asked:
+            try:
+                question(each)
+            except InputError as error:
+                assert "damaged" in str(error)
+"""
+
+
 @pytest.mark.parametrize("kernel", ["compiled", "numpy"])
-def test_damaged_tables_that_were_not_looked_at_break_no_process(file, tmp_path, kernel):
-    whole = bytearray(file.read_bytes())
-    header_bytes = _FIXED.unpack_from(whole)[3]
+@pytest.mark.parametrize("share", [1.0, 0.02])
+def test_damaged_arrays_that_were_not_looked_at_break_no_process(file, tmp_path, kernel, share):
+    """One array after the other, for damage to one is found before another is read."""
+    whole = file.read_bytes()
+    with file.open("rb") as opened:
+        header, _ = _read_header(opened)
     rng = np.random.default_rng(1)
-    for place in rng.integers(header_bytes, len(whole), 20_000).tolist():
-        whole[place] = 255
-    damaged = tmp_path / "damaged"
-    damaged.write_bytes(whole)
-    opened = Index.open(damaged, kernel=kernel, verify=False)
-    for row in ROWS[:50]:
-        try:
-            opened.within(row)
-        except InputError as error:
-            assert "damaged" in str(error)  # noqa: PT017 (an answer is allowed, too)
-    try:
-        opened.within_many(ROWS)
-    except InputError as error:
-        assert "damaged" in str(error)  # noqa: PT017
+    part, paths = header.parts[0], []
+    for number, (array, (dtype, shape)) in enumerate(zip(part.arrays, _shapes(part), strict=True)):
+        content = np.frombuffer(bytearray(whole), np.uint8)
+        size = dtype.itemsize * int(np.prod(shape))
+        places = rng.permutation(size)[: int(share * size)]
+        content[array.start + places] = 255
+        paths.append(tmp_path / f"damaged array {number}")
+        paths[-1].write_bytes(content.tobytes())
+    # A process of its own: to read at a wrong place would end it.
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG, kernel, *paths], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.count("\n")) == (0, len(paths)), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
