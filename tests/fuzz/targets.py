@@ -12,17 +12,18 @@ from unspread.errors import UnspreadError
 from unspread.exchange import ncmec
 from unspread.feed import segments
 from unspread.feed.records import AddRecord
-from unspread.fingerprint import fingerprint_image, scan_media
+from unspread.fingerprint import Sampling, fingerprint_image, scan_media
 from unspread.fingerprint.confined import Answer
 from unspread.fingerprint.files import HEAD_BYTES, Limits, sniff
 from unspread.model import Fingerprint
+from unspread.testing.samples import encoded, landscape
 from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.note import Note, VerifierKey
 from unspread.transparency.proof import EntryProof
 
 VECTORS: Final = Path(__file__).parents[2] / "vectors"
 SMALL_FILE_BYTES: Final = 50_000
-LIMITS: Final = Limits(max_pixels=2_000_000, max_frame_pixels=500_000, max_frames=40)
+LIMITS: Final = Limits(max_pixels=100_000, max_frame_pixels=100_000, max_frames=40)
 
 
 def picture(data: bytes) -> None:
@@ -38,7 +39,8 @@ def video(data: bytes) -> None:
     except UnspreadError:
         return
     if is_video:
-        _refusing(scan_media, data, max_frames=4, limits=LIMITS)
+        for sampling in Sampling:
+            _refusing(scan_media, data, sampling=sampling, max_frames=4, limits=LIMITS)
 
 
 def text(data: bytes) -> None:
@@ -97,8 +99,21 @@ def _files(*patterns: str) -> list[bytes]:
     return [path.read_bytes() for path in found if path.stat().st_size <= SMALL_FILE_BYTES]
 
 
+def _small_pictures() -> list[bytes]:
+    """One of each kind: thousands of them are decoded in the time of one vector."""
+    picture = landscape(1, 24, 18)
+    kinds = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+    alpha = picture.convert("RGBA")
+    return [
+        *(encoded(picture, kind) for kind in kinds),
+        encoded(picture, "JPEG", progressive=True),
+        *(encoded(alpha, kind) for kind in ("PNG", "WEBP")),
+        *(encoded(picture.convert(mode), "PNG") for mode in ("L", "P", "1")),
+    ]
+
+
 TARGETS: Final[dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]]] = {
-    "picture": (picture, lambda: _files("pictures/*")),
+    "picture": (picture, lambda: _small_pictures() + _files("pictures/*")),
     "video": (video, lambda: _files("videos/*")),
     "text": (
         text,
