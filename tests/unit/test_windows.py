@@ -3,6 +3,7 @@ import pytest
 
 from unspread.fingerprint import fingerprint_image, pdq, scan_media
 from unspread.fingerprint.windows import (
+    SCANNED_MIN_QUALITY,
     Window,
     coefficients_of,
     table_of,
@@ -50,7 +51,7 @@ def test_a_cropped_copy_is_found_by_its_windows(share):
         top, left = int(0.7 * share * 700), int(0.2 * share * 900)
         copy = pixels[top : top + int(700 * (1 - share)), left : left + int(900 * (1 - share))]
         probes, qualities = window_probes(copy)
-        assert qualities.min() >= MIN_PDQ_QUALITY
+        assert qualities.min() >= SCANNED_MIN_QUALITY > MIN_PDQ_QUALITY
         assert nearest_bits(listed(pixels), probes) <= MATCH_RADIUS_BITS
 
 

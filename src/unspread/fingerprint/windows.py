@@ -30,6 +30,9 @@ SUBMITTED_MIN_SHARE: Final = 0.3
 
 SCANNED_WINDOWS: Final = 48
 SCANNED_MIN_SHARE: Final = 0.2
+SCANNED_MIN_QUALITY: Final = 65
+"""More than a whole picture needs: a window that shows one edge of something looks like every
+other such edge."""
 SCANNED_SIZES: Final = (0.97, 1.0, 1.03)
 """A platform tries each window a little smaller and larger: sizes are found to about 3 %."""
 
@@ -191,7 +194,7 @@ def window_probes(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     if not windows:
         return np.empty((0, 32), np.uint8), np.empty(0, np.int64)
     coefficients, qualities = coefficients_of(table, windows)
-    worth = qualities >= MIN_PDQ_QUALITY
+    worth = qualities >= SCANNED_MIN_QUALITY
     turned = pdq.turned_coefficients(coefficients[worth])
     return pdq.bits(turned).reshape(-1, 32), np.tile(qualities[worth], 8)
 
