@@ -17,8 +17,8 @@ from unspread.match import Index
 from unspread.model import Kind
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.database import DatabaseError
-from unspread.platform_kit.review.rules import ContentKey, carries
-from unspread.platform_kit.store import Action, Store, Verdict
+from unspread.platform_kit.review.rules import ContentKey
+from unspread.platform_kit.store import Action, Store
 
 SCHEMA: Final = (
     """CREATE TABLE review_groups (
@@ -67,12 +67,7 @@ class Groups:
     def places(self, holds: Sequence[tuple[ContentKey, Action]]) -> dict[ContentKey, Place]:
         """Where each content belongs; what is new joins the nearest group, or begins one."""
         found = self._known([key for key, _ in holds])
-        nearest: dict[ContentKey, Action] = {}
         for key, hold in holds:
-            before = nearest.setdefault(key, hold)
-            if _bits(hold) < _bits(before):
-                nearest[key] = hold
-        for key, hold in nearest.items():
             if key not in found:
                 found[key] = self._join(key, hold)
         return found
@@ -99,7 +94,7 @@ class Groups:
             if row is not None:
                 return Place(ContentKey(row["first_key"]), row["bits"])
             self._load(connection)
-            place = self._nearest(connection, key, hold, probes)
+            place = self._nearest(connection, key, probes)
             if place is None:
                 place = Place(key, 0)
                 _keep_prints(connection, key, hold, probes)
@@ -129,7 +124,6 @@ class Groups:
         self,
         connection: sqlite3.Connection,
         key: ContentKey,
-        hold: Action,
         probes: Sequence[Probe],
     ) -> Place | None:
         if not probes:
@@ -161,33 +155,22 @@ class Groups:
             if share >= SHARE_OF_FRAMES:
                 places.append(Place(ContentKey(first), max(of_group.values())))
         for place in sorted(places, key=lambda each: each.bits):
-            if self._may_join(connection, key, hold, place):
+            if not _is_apart(connection, key, place.first):
                 return place
         return None
 
-    def _may_join(
-        self, connection: sqlite3.Connection, key: ContentKey, hold: Action, place: Place
-    ) -> bool:
-        apart = connection.execute(
-            "SELECT 1 FROM review_apart WHERE content_key = ? AND first_key = ?",
-            (key, place.first),
-        ).fetchone()
-        if apart is not None:
-            return False
-        decided = connection.execute(
-            "SELECT verdict FROM review_decisions WHERE content_key = ?", (place.first,)
-        ).fetchone()
-        return decided is None or carries(Verdict(decided["verdict"]), place.bits, _bits(hold))
+
+def _is_apart(connection: sqlite3.Connection, key: ContentKey, first: ContentKey) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM review_apart WHERE content_key = ? AND first_key = ?", (key, first)
+    ).fetchone()
+    return row is not None
 
 
 def set_apart(connection: sqlite3.Connection, key: ContentKey, first: ContentKey) -> None:
     """Take content out of a group for good; it joins another, or begins one."""
     connection.execute("INSERT OR IGNORE INTO review_apart VALUES (?, ?)", (key, first))
     connection.execute("DELETE FROM review_groups WHERE content_key = ?", (key,))
-
-
-def _bits(hold: Action) -> int:
-    return hold.distance_bits or 0
 
 
 def _keep_prints(

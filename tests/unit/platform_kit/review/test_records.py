@@ -359,6 +359,8 @@ def test_a_withdrawn_listing_takes_the_fingerprints_with_it(outbox: Outbox) -> N
     key = only_task(kept, outbox).key
     decide(kept, outbox, Verdict.REMOVE)
     assert kept.decided_since(outbox.now) == {"near/0"}
+    hold(outbox, "copy/1")
+    assert references(only_task(kept, outbox)) == ["copy/1"]
     outbox.withdraw()
     prints = outbox.store.read(lambda c: c.execute("SELECT * FROM review_prints").fetchall())
     assert prints == []
@@ -369,3 +371,15 @@ def test_a_withdrawn_listing_takes_the_fingerprints_with_it(outbox: Outbox) -> N
     # And nothing holds again what no listing holds.
     kept.take_back(key, None, LEAD, outbox.now)
     assert references(only_task(kept, outbox)) == ["near/20"]
+
+
+def test_a_decision_that_was_taken_back_meanwhile_is_not_repeated(outbox: Outbox) -> None:
+    hold(outbox, "near/0")
+    kept = records(outbox)
+    vote = decide(kept, outbox, Verdict.REMOVE)
+    assert vote is not None
+    kept.take_back(kept.decisions()[0].key, None, LEAD, outbox.now)
+    task = only_task(kept, outbox)
+    # What another thread does that has read the decision before.
+    kept._repeat(task, vote, "Ann", outbox.now)
+    assert only_task(kept, outbox) == task
