@@ -88,6 +88,8 @@ def enroll(data: Path, address: str, invitation: str, platform_name: str, list_n
     from unspread.platform_kit.enrolment import enrol, words_of_keys
 
     if invitation == "-":
+        if sys.stdin.isatty():
+            click.echo("Paste the invitation, and press Enter:", err=True)
         invitation = sys.stdin.readline().strip()
     with httpx.Client(trust_env=False) as http:
         membership, is_active = enrol(
