@@ -21,7 +21,7 @@ about = "Looked at last month."
 phone = "+00 1 234"
 hours = "Mo-Fr 9-17"
 ages = "under 25"
-languages = ["en"]
+languages = ["en", "es", "rm"]
 source = "https://fresh.example/"
 verified_on = {TODAY - timedelta(days=30)}
 
@@ -76,6 +76,7 @@ def test_their_helplines_are_shown_with_the_day_of_their_check_and_old_ones_flag
     expect(fresh).to_contain_text("Checked on")
     expect(fresh).to_contain_text("Mo-Fr 9-17")
     expect(fresh).to_contain_text("under 25")
+    expect(fresh).to_contain_text("English, Español, rm")
     expect(fresh.get_by_role("link", name="+00 1 234")).to_have_attribute("href", "tel:+001234")
     expect(old).to_contain_text("Not checked lately: it may have changed.")
     expect(page.get_by_text("CyberTipline")).to_have_count(0)

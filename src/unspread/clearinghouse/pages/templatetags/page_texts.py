@@ -7,6 +7,8 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
+from unspread.clearinghouse.pages.languages import NAMES
+
 register = template.Library()
 
 SAMPLES: Final = (0, 1, 2, 3, 5, 11, 20, 100, 1_000_000)
@@ -22,6 +24,12 @@ def plurals(name: str, singular: str, plural: str) -> SafeString:
         '<p data-text="{}" data-count="{}">{}</p>',
         ((name, number, ngettext(singular, plural, number)) for number in SAMPLES),
     )
+
+
+@register.filter
+def language_name(code: str) -> str:
+    """A language's name in itself; the code where it is none of the pages' languages."""
+    return NAMES.get(code, code)
 
 
 @register.filter
