@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -500,6 +501,21 @@ def test_with_padding_nobody_sees_from_outside_when_somebody_came(settings: Sett
         follower = Follower(at, platform)
         follower.follow()
         assert len(follower.listed) == 1
+
+
+def test_what_comes_after_the_padding_waits_for_the_next_tick(settings: Settings) -> None:
+    with running(dataclasses.replace(settings, padding_batch=8)) as at:
+        append_due, write = at.service.publisher._append_due, at.service.writer.submit
+
+        def and_one_more(known: Sequence[partners.Partner]) -> None:
+            append_due(known)
+            entry = own_entries.AckRecord("late", 0, Clock().now()).to_entry()
+            write(lambda tx: tx.append(entry, listing_id=-1)).result()
+
+        at.service.publisher._append_due = and_one_more
+        until(lambda: at.committed() % 8)
+        assert all(size % 8 == 0 for size in sizes_seen(at, 1.0))
+        at.service.publisher._append_due = append_due
 
 
 def test_a_withdrawal_is_told_first_and_soon_gone_from_every_file(settings: Settings) -> None:
