@@ -14,7 +14,14 @@ from tests.journeys.page_stand import Stand, page_stand
 from tests.journeys.test_page_for_everyone import walk
 
 FOLDER: Final = Path(__file__).parents[1] / "docs/person"
-READING: Final = {"": "start", "now": "threat", "safe": "safe", "how": "how", "help": "help"}
+READING: Final = {
+    "": "start",
+    "now": "threat",
+    "safe": "safe",
+    "how": "how",
+    "help": "help",
+    "letter": "letter",
+}
 OVERVIEW: Final = ("start", "2-choose", "4-check", "5-receipt")
 COLOURS: Final = 32
 """Enough for flat colours; a picture is then some 15 kB."""
