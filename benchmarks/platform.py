@@ -28,6 +28,7 @@ from unspread.model import (
     Media,
     State,
 )
+from unspread.platform_kit import snapshots
 from unspread.platform_kit.banks import LocalBank
 from unspread.platform_kit.settings import Settings
 from unspread.platform_kit.store import Store
@@ -130,10 +131,10 @@ def _changes(call: "_Caller", data: Path, strangers: np.ndarray) -> tuple[list[f
     return added, gone, changing
 
 
-def _until(claim) -> float:  # type: ignore[no-untyped-def]
+def _until(claim, seconds: float = 30) -> float:  # type: ignore[no-untyped-def]
     started = time.perf_counter()
     while not claim():
-        assert time.perf_counter() - started < 30
+        assert time.perf_counter() - started < seconds
         time.sleep(0.005)
     return time.perf_counter() - started
 
@@ -159,10 +160,22 @@ class _Caller:
         return (time.perf_counter() - started) * 1000
 
 
+def _settled(data: Path) -> None:
+    """Wait until what a start leaves to do is done: the catalogue's search, a first snapshot."""
+    store = Store(data)
+    sequence = store.sequence()
+    _until(lambda: store.counter("searched") == sequence, 300)
+    if sequence >= 100_000:
+        _until(lambda: snapshots.exists(data), 300)
+    store.close()
+    time.sleep(3)
+
+
 @contextmanager
 def _filled(data: Path, rows: np.ndarray) -> Iterator[tuple[int, int, str]]:
     _fill(data, rows)
     with _server(data) as server:
+        _settled(data)
         yield server
 
 

@@ -351,11 +351,11 @@ class Kit:
         ]
         queued = 0
         every = await asyncio.to_thread(self.catalogue.search, wanted) if wanted else []
+        known = await asyncio.to_thread(
+            self.store.with_findings, [(number, each.listing_id) for number, each, _ in listings]
+        )
         for (number, listing, settings), found in zip(listings, every, strict=True):
-            is_open = bool(found) or await asyncio.to_thread(
-                self.store.has_findings, number, listing.listing_id
-            )
-            if is_open:
+            if found or (number, listing.listing_id) in known:
                 queued += await self._act_on_found(number, listing, settings, found)
         return queued
 

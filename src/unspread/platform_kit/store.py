@@ -708,17 +708,22 @@ class Store:
         connection.execute("DELETE FROM findings WHERE list = ? AND listing_id = ?", key)
         return released
 
-    def has_findings(self, number: int, listing_id: int) -> bool:
-        """Whether anything hosted was found for a listing, or is held for it."""
-        row = self.read(
-            lambda c: c.execute(
-                "SELECT 1 FROM findings WHERE list = ? AND listing_id = ? UNION ALL"
-                " SELECT 1 FROM actions WHERE list = ? AND listing_id = ? AND closed_at IS NULL"
-                " LIMIT 1",
-                (number, listing_id, number, listing_id),
-            ).fetchone()
-        )
-        return row is not None
+    def with_findings(self, listings: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Of (list number, listing id), those for which something hosted was found or is held."""
+
+        def work(connection: sqlite3.Connection) -> set[tuple[int, int]]:
+            return {
+                each
+                for each in listings
+                if connection.execute(
+                    "SELECT 1 FROM findings WHERE list = ? AND listing_id = ? UNION ALL"
+                    " SELECT 1 FROM actions WHERE list = ? AND listing_id = ?"
+                    " AND closed_at IS NULL LIMIT 1",
+                    (*each, *each),
+                ).fetchone()
+            }
+
+        return self.read(work)
 
     def actions_due(self, now: datetime, limit: int = 100) -> tuple[Action, ...]:
         """Actions to be delivered now, oldest first.
