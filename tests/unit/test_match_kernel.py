@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,7 @@ FIRST_OF_THE_PERMUTATION = [241, 107, 254, 76, 58, 53, 249, 189]
 
 WITHOUT_KERNEL = """
 import sys
+import sysconfig
 sys.modules["unspread.match._kernel"] = None  # what a failed import leaves
 import numpy as np
 from unspread.errors import InputError
@@ -98,3 +100,26 @@ def test_the_package_is_built_from_source_with_and_without_a_compiler(tmp_path, 
     for part in ("match", "fingerprint"):
         built = [name for name in names if f"{part}/_kernel." in name and name.endswith(".so")]
         assert bool(built) == (compiler is None)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not (shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64")),
+    reason="needs Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user",
+)
+def test_the_neon_kernel_finds_what_plain_c_finds(tmp_path):
+    program = tmp_path / "neon"
+    subprocess.run(
+        [
+            *("aarch64-linux-gnu-gcc", "-static", "-O2", "-w", "-DPy_LIMITED_API=0x030B0000"),
+            f"-I{sysconfig.get_path('include')}",
+            *(Path(__file__).with_name("match_neon.c"), "-o", program),
+            # What it never calls of Python is not there.
+            "-Wl,--unresolved-symbols=ignore-all",
+        ],
+        check=True,
+    )
+    done = subprocess.run(
+        ["qemu-aarch64", program], capture_output=True, text=True, check=True, timeout=200
+    )
+    assert done.stdout == "neon 0\n"
