@@ -34,7 +34,7 @@ log = structlog.get_logger("unspread.platform")
 
 _PROBES_ON_LOOP = 32
 """More are looked up beside the event loop."""
-_SEARCH_BATCH = 10_000
+_SEARCH_BATCH = 2_500
 """One pass over the catalogue looks for so many listings at most."""
 _MATCH_BATCH = 100
 _TAKE_BATCH = 10_000
