@@ -76,6 +76,7 @@ def test_a_person_protects_a_photo_sees_what_happens_and_withdraws(demo, phone, 
         phone.get_by_role("button", name="Take everything back").click()
         phone.get_by_role("button", name="Take everything back").click()
         expect(phone.get_by_text("taken back by you")).to_be_visible()
+        expect(phone.get_by_role("button", name="Keep it protected for longer")).to_be_hidden()
 
         until(lambda: demo.post(altered).status_code == 201)
         post_on_the_board(stranger, demo, altered)

@@ -14,6 +14,7 @@ const { logOrigin = '', logKey = '' } = byId('main', HTMLElement).dataset;
 /** The key stands in this page, from the settings: not in the answers that it judges. */
 const log = { origin: logOrigin, key: fromBase64(logKey) };
 const withdrawAll = byId('withdraw-all', HTMLButtonElement);
+const renew = byId('renew', HTMLButtonElement);
 
 /** @type {Case | null} */
 let open = null;
@@ -62,7 +63,8 @@ function render(status) {
     until: date(status.expires_on),
   });
   byId('items', HTMLElement).replaceChildren(...status.items.map(itemRow));
-  withdrawAll.hidden = !status.items.some(canWithdraw);
+  // Of what is taken back nothing is left to be protected for longer.
+  withdrawAll.hidden = renew.hidden = !status.items.some(canWithdraw);
 }
 
 /** @param {import('../case/service.js').ItemStatus} item */
@@ -196,7 +198,7 @@ confirming(withdrawAll, async () => {
   await withdraw(items.flatMap((item, number) => (canWithdraw(item) ? [number] : [])));
 });
 
-byId('renew', HTMLButtonElement).addEventListener('click', () => {
+renew.addEventListener('click', () => {
   void attempt(view, async () => {
     if (open === null) return;
     render(await open.renew());
