@@ -23,13 +23,13 @@ import pillow_heif
 import simplejpeg
 from PIL import Image, ImageOps
 
-from benchmarks.recall.pictures import fetch
+from benchmarks.recall.pictures import WALLPAPERS, unpacked
 from benchmarks.report import Report
 from unspread.fingerprint import Sampling, fingerprint_image, pdq, scan_media
 from unspread.fingerprint.decode import decode, decode_fast
 from unspread.fingerprint.files import STANDARD
 from unspread.model import Fingerprint
-from unspread.testing.samples import encoded, landscape
+from unspread.testing.samples import encoded
 
 try:
     import vpdq
@@ -162,12 +162,11 @@ def _bare(data: bytes) -> object:
 
 
 def photograph(number: int, width: int, height: int) -> Image.Image:
-    """One of those that the recall benchmark fetches; a drawn one where there is no Debian."""
-    folders = [each for name, each in fetch().items() if name.startswith(("lomiri", "plasma"))]
+    """One of those that the recall benchmark fetches."""
+    names = [each for each in WALLPAPERS if each.startswith(("lomiri", "plasma"))]
+    folders = [unpacked(each) for each in names]
     paths = [path for each in folders for path in sorted(each.rglob("*.jpg"))]
     large = [path for path in paths if path.stat().st_size > 1_000_000]
-    if not large:
-        return landscape(number, width, height)
     with Image.open(large[number % len(large)]) as image:
         return ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
 

@@ -82,7 +82,8 @@ def _prepared(name: str, candidates: Callable[[], Iterator[Image.Image]]) -> lis
     return [path.read_bytes() for path in sorted(folder.glob("*.png"))]
 
 
-def _unpacked(name: str) -> Path:
+def unpacked(name: str) -> Path:
+    """A package of Debian, fetched and unpacked once."""
     folder = cache() / name
     if not folder.exists():
         if not shutil.which("apt-get"):
@@ -115,7 +116,7 @@ def _distinct(candidates: Iterator[Image.Image]) -> list[Image.Image]:
 def _wallpapers() -> Iterator[Image.Image]:
     themes = set()
     for name in WALLPAPERS:
-        for path in sorted(_unpacked(name).rglob("*")):
+        for path in sorted(unpacked(name).rglob("*")):
             if any(each in path.as_posix() for each in _PATTERNS):
                 continue
             # KDE keeps one picture in several shapes, which windows rightly take for one.
@@ -131,7 +132,7 @@ def _wallpapers() -> Iterator[Image.Image]:
 
 
 def _photographs() -> Iterator[Image.Image]:
-    folder = _unpacked(GCOMPRIS) / "usr/share/gcompris-qt/rcc"
+    folder = unpacked(GCOMPRIS) / "usr/share/gcompris-qt/rcc"
     for name in _COLLECTIONS:
         data = (folder / f"{name}.rcc").read_bytes()
         for found in re.finditer(rb"RIFF(.{4})WEBP", data, re.DOTALL):

@@ -1,8 +1,16 @@
 """Figures stand beside their peers, and a section is written without touching the others."""
 
+import importlib
+
 import pytest
 
+from benchmarks.__main__ import MODULES
 from benchmarks.report import Report, best_of, write_section
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_benchmark_can_be_started(name):
+    assert callable(importlib.import_module(f"benchmarks.{name}").run)
 
 
 def test_a_section_replaces_only_itself(tmp_path):
