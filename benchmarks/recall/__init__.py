@@ -185,25 +185,6 @@ def _false_matches(report: Report, found: list[Found]) -> None:
         )
 
 
-def _price(report: Report, files: list[bytes]) -> None:
-    """What a scan of one upload costs, decoding included."""
-    for name in ("JPEG, quality 90", "phone screenshot, dark", "desktop screenshot"):
-        copies = []
-        for file in files:
-            with Image.open(io.BytesIO(file)) as image:
-                copy = EVERY[name](image.convert("RGB"), np.random.default_rng(0))
-            copies.append(encoded(copy, "JPEG", quality=85))
-        for windows in (True, False):
-            spent = [
-                best_of(partial(scan_media, each, windows=windows), clock=time.process_time)
-                for each in copies
-            ]
-            probes = [len(scan_media(each, windows=windows).qualities) for each in copies]
-            what = f"scan of {name}, {'with' if windows else 'without'} windows"
-            report.row(f"{what}: processor time", 1000 * float(np.median(spent)), "ms")
-            report.row(f"{what}: probes", float(np.median(probes)), "probes")
-
-
 def _listed(data: bytes) -> list[Fingerprint]:
     """Of each fingerprint of the pixels."""
 
