@@ -240,7 +240,7 @@ class FeedbackText(_Message, frozen=True, omit_defaults=True):
     """With `found` and `blocked`: how many accounts posted it, or tried to, in all so far; 0 if the
     platform cannot tell."""
     oldest_on: date | None = None
-    """With `found`: the day on which the oldest copy was posted."""
+    """The day on which the oldest copy was posted."""
 
 
 class FeedbackRequest(_Message, frozen=True):

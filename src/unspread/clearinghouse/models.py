@@ -48,6 +48,10 @@ class Item(models.Model):
     """Second of that entry's commit; never decreases as `revision` grows."""
     suspended_because = models.CharField(max_length=24, default="")
     """Word of `rules.SuspendedBecause`."""
+    asked_because = models.CharField(max_length=24, db_default="")
+    """The same word, of a listing that staff are asked to look at while it goes on matching."""
+    upheld_through = models.BigIntegerField(db_default=0)
+    """Feedback numbered lower was there when staff upheld the listing; 0: they never did."""
     vouched_by = models.CharField(max_length=40, default="")
     """The helpline that vouches."""
     erased = models.BooleanField(default=False)

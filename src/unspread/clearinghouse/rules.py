@@ -36,12 +36,10 @@ RENEWABLE_FROM_DAYS: Final = 90
 
 DISPUTES_TO_SUSPEND: Final = 2
 VIRAL_ACCOUNTS: Final = 500
-"""Accounts, over all platforms, with which an unverified listing is suspended. No platform counts
-for more than half of them, so that none does it alone. Decision 0056 derives these three."""
+"""Accounts, over all platforms, with which a listing looks famous. No platform counts for more than
+half of them, so that none does it alone. Decision 0056 derives this and the next."""
 OLDER_BY_DAYS: Final = 2 * 365
-"""Content this much older than the case may not be what the person came about …"""
-OLDER_ACCOUNTS: Final = 10
-"""… if so many accounts of a platform have it. Old and with few is how a betrayal looks."""
+"""Content this much older than the case may not be what the person came about."""
 
 
 class HeldReason(StrEnum):
@@ -55,7 +53,7 @@ class HeldReason(StrEnum):
 
 
 class SuspendedBecause(StrEnum):
-    """Why a listing is suspended until two members of staff decide."""
+    """Why a listing is suspended, or why staff are asked to look while it goes on matching."""
 
     DISPUTES = "two_disputes"
     VIRAL = "very_many_hits"
@@ -69,6 +67,9 @@ class MalformedCaseError(InputError):
 class FinalStateError(StateError):
     """The item is withdrawn, expired or removed: nothing more can happen to it."""
 
+
+FAMOUS: Final = (SuspendedBecause.VIRAL, SuspendedBecause.OLDER)
+"""These ask whether anybody has looked; somebody who has looked answers them."""
 
 WellKnown = Callable[[bytes], HeldReason | None]
 """Says whether a PDQ is within the radius of something well known, and what."""
@@ -201,17 +202,26 @@ class Said:
     """How many accounts posted it, or tried to, in all so far; 0 if not said."""
     oldest_day: int = 0
     """Day on which the oldest copy was posted; 0 if not said."""
+    is_answered: bool = False
+    """Staff upheld the listing after it was said: it asks for no review again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a listing is believed, and whether it is suspended."""
+    """How far a listing is believed, and whether somebody has to look at it."""
 
     level: Level
     suspended: SuspendedBecause | None
+    """Why it must not be matched until somebody has looked."""
+    asked: SuspendedBecause | None = None
+    """Why staff should look, while it goes on matching."""
+    is_seen: bool = False
+    """Somebody who can look, or who knows the person, stands by it."""
 
 
-def standing(said: Sequence[Said], *, submitted_day: int, vouched: bool = False) -> Standing:
+def standing(
+    said: Sequence[Said], *, submitted_day: int, vouched: bool = False, upheld: bool = False
+) -> Standing:
     """What partners' words amount to, in whatever order they came.
 
     A platform confirms by `removed`, which it sends after a look. `found` and `blocked` are what
@@ -227,29 +237,29 @@ def standing(said: Sequence[Said], *, submitted_day: int, vouched: bool = False)
             last[each.partner_id] = FeedbackKind.DISPUTED
     confirmed = sum(kind is FeedbackKind.REMOVED for kind in last.values())
     disputed = sum(kind is FeedbackKind.DISPUTED for kind in last.values())
+    is_seen = vouched or confirmed > 0
     if disputed >= DISPUTES_TO_SUSPEND:
-        return Standing(Level.DISPUTED, SuspendedBecause.DISPUTES)
+        return Standing(Level.DISPUTED, SuspendedBecause.DISPUTES, is_seen=is_seen)
     if vouched or confirmed >= 2:
-        return Standing(Level.CORROBORATED, None)
-    if disputed:
-        return Standing(Level.DISPUTED, None)
-    if confirmed:
-        return Standing(Level.CONFIRMED, None)
-    # Only what nobody has looked at can be a prank on something famous.
-    return Standing(Level.UNVERIFIED, _breaker(said, submitted_day))
+        level = Level.CORROBORATED
+    elif disputed:
+        level = Level.DISPUTED
+    else:
+        level = Level.CONFIRMED if confirmed else Level.UNVERIFIED
+    famous = _looks_famous([each for each in said if not each.is_answered], submitted_day)
+    # Only what nobody stands by can be a prank on something famous. Otherwise whoever posted a
+    # person's picture years ago could switch its protection off.
+    if is_seen or upheld:
+        return Standing(level, None, famous, is_seen)
+    return Standing(level, famous)
 
 
-def _breaker(said: Sequence[Said], submitted_day: int) -> SuspendedBecause | None:
-    """Why a listing that nobody has looked at should wait for somebody who does."""
-    accounts = _accounts(said)
-    if any(
-        each.oldest_day
-        and each.oldest_day < submitted_day - OLDER_BY_DAYS
-        and accounts.get(each.partner_id, 0) >= OLDER_ACCOUNTS
-        for each in said
-    ):
+def _looks_famous(said: Sequence[Said], submitted_day: int) -> SuspendedBecause | None:
+    """Why a listing may be of something that everybody knows."""
+    if any(0 < each.oldest_day < submitted_day - OLDER_BY_DAYS for each in said):
         return SuspendedBecause.OLDER
-    if sum(min(each, VIRAL_ACCOUNTS // 2) for each in accounts.values()) >= VIRAL_ACCOUNTS:
+    accounts = _accounts(said).values()
+    if sum(min(each, VIRAL_ACCOUNTS // 2) for each in accounts) >= VIRAL_ACCOUNTS:
         return SuspendedBecause.VIRAL
     return None
 
@@ -270,11 +280,20 @@ def _accounts(said: Iterable[Said]) -> dict[str, int]:
     return posted | told
 
 
-def state_after(state: State, suspended: SuspendedBecause | None) -> State:
-    """The state of an item once its standing changed. Only staff take a suspension back."""
-    if state is State.LISTED and suspended is not None:
-        return State.SUSPENDED
-    return state
+def state_after(state: State, because: str, judged: Standing) -> tuple[State, str]:
+    """The state of an item once its standing changed, and why it is suspended.
+
+    Staff alone take a suspension back, but for one that asked whether anybody had looked: that is
+    answered by the first who did.
+    """
+    if state is State.LISTED and judged.suspended is not None:
+        return State.SUSPENDED, judged.suspended
+    if state is State.SUSPENDED and because in FAMOUS:
+        if judged.suspended is SuspendedBecause.DISPUTES:
+            return state, judged.suspended
+        if judged.is_seen:
+            return State.LISTED, ""
+    return state, because
 
 
 MATCHED_WITHIN_DAYS: Final = 365

@@ -130,6 +130,8 @@ class StoredItem:
     changed_at: int
     listed_at: int
     suspended_because: str
+    asked_because: str
+    upheld_through: int
     vouched_by: str
     is_erased: bool
     age: Age
@@ -165,7 +167,8 @@ class Accepted:
 _ITEM: Final = (
     "SELECT i.id, i.item_key, i.salt, i.media, i.state, i.level, i.reasons, i.commitment,"
     " i.listing_id, i.fingerprints, i.withdrawal_signature, i.revision, i.changed_at,"
-    " i.listed_at, i.suspended_because, i.vouched_by, i.erased, c.age, c.submitted_day"
+    " i.listed_at, i.suspended_because, i.asked_because, i.upheld_through, i.vouched_by, i.erased,"
+    " c.age, c.submitted_day"
     " FROM item i JOIN case_record c ON c.id = i.case_id "
 )
 
@@ -187,10 +190,12 @@ def _stored(row: Row) -> StoredItem:
         changed_at=row[12],
         listed_at=row[13],
         suspended_because=row[14],
-        vouched_by=row[15],
-        is_erased=bool(row[16]),
-        age=Age(row[17]),
-        submitted_day=row[18],
+        asked_because=row[15],
+        upheld_through=row[16],
+        vouched_by=row[17],
+        is_erased=bool(row[18]),
+        age=Age(row[19]),
+        submitted_day=row[20],
     )
 
 
@@ -436,6 +441,17 @@ def clear_suspension(tx: Transaction, item: StoredItem) -> None:
     tx.connection.run("UPDATE item SET suspended_because = '' WHERE id = ?", item.item_id)
 
 
+def uphold(tx: Transaction, item: StoredItem) -> None:
+    """Staff stand by a listing: what was said of it so far asks for no review again, and what looks
+    famous suspends it no more."""
+    tx.connection.run(
+        "UPDATE item SET suspended_because = '', asked_because = '', upheld_through ="
+        " (SELECT COALESCE(MAX(id), 0) + 1 FROM feedback WHERE listing_id = ?) WHERE id = ?",
+        item.listing_id,
+        item.item_id,
+    )
+
+
 def set_switch(tx: Transaction, name: str, *, is_on: bool) -> None:
     """Turn something on or off for everybody."""
     tx.connection.run(
@@ -668,29 +684,48 @@ def reconsider(tx: Transaction, listing_id: int) -> None:
     if item is None or item.state in FINAL_STATES:
         return
     rows = tx.connection.rows(
-        "SELECT f.partner_id, f.kind, f.count, f.accounts, f.oldest_day FROM feedback f"
+        "SELECT f.partner_id, f.kind, f.count, f.accounts, f.oldest_day, f.id < ? FROM feedback f"
         " JOIN partner p ON p.partner_id = f.partner_id"
         " WHERE f.listing_id = ? AND f.settled = ? AND p.state = 'active' ORDER BY f.id",
+        item.upheld_through,
         listing_id,
         False,
     )
     said = [
-        Said(partner, FeedbackKind(kind), count, accounts, oldest_day)
-        for partner, kind, count, accounts, oldest_day in rows
+        Said(partner, FeedbackKind(kind), count, accounts, oldest_day, bool(is_answered))
+        for partner, kind, count, accounts, oldest_day, is_answered in rows
     ]
-    judged = standing(said, submitted_day=item.submitted_day, vouched=bool(item.vouched_by))
-    state = state_after(item.state, judged.suspended)
+    judged = standing(
+        said,
+        submitted_day=item.submitted_day,
+        vouched=bool(item.vouched_by),
+        upheld=item.upheld_through > 0,
+    )
+    state, because = state_after(item.state, item.suspended_because, judged)
+    _note_review(tx, item, because, judged.asked or "" if state is State.LISTED else "")
     if (state, judged.level) == (item.state, item.level):
         return
     reason = ChangeReason.VOUCHED if item.vouched_by else ChangeReason.FEEDBACK
-    if state is not item.state and judged.suspended is not None:
-        reason = _SUSPENDED_AS[judged.suspended]
-        tx.connection.run(
-            "UPDATE item SET suspended_because = ? WHERE id = ?", judged.suspended, item.item_id
-        )
-        tx.count(f"suspended.{judged.suspended}")
+    if state is State.SUSPENDED and state is not item.state:
+        reason = _SUSPENDED_AS[SuspendedBecause(because)]
     record = ChangeRecord(ListingId(listing_id), state, judged.level, Authority.RULE, reason)
     append_change(tx, item, record)
+
+
+def _note_review(tx: Transaction, item: StoredItem, because: str, asked: str) -> None:
+    """Note why somebody has to look at a listing, for the console and the report."""
+    if (because, asked) == (item.suspended_because, item.asked_because):
+        return
+    tx.connection.run(
+        "UPDATE item SET suspended_because = ?, asked_because = ? WHERE id = ?",
+        because,
+        asked,
+        item.item_id,
+    )
+    if because and because != item.suspended_because:
+        tx.count(f"suspended.{because}")
+    if asked and asked != item.asked_because:
+        tx.count(f"asked.{asked}")
 
 
 def acknowledge(tx: Transaction, partner_id: str, size: int, root: bytes) -> None:

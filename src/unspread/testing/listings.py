@@ -191,11 +191,8 @@ class MemoryListings:
                     [Said(str(each.member.number), each.kind) for each in row.opinions],
                     submitted_day=row.listed_at // 86_400,
                 )
-                listing = replace(
-                    row.listing,
-                    level=judged.level,
-                    state=state_after(row.listing.state, judged.suspended),
-                )
+                state, _ = state_after(row.listing.state, "", judged)
+                listing = replace(row.listing, level=judged.level, state=state)
                 self._put(replace(row, listing=listing))
 
     def take_submission(

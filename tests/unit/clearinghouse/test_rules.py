@@ -1,16 +1,17 @@
 """What may be listed, how far it is believed, when it ends: tables of cases."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from unspread.clearinghouse.rules import (
-    OLDER_ACCOUNTS,
     OLDER_BY_DAYS,
     VIRAL_ACCOUNTS,
     HeldReason,
     MalformedCaseError,
     Said,
+    Standing,
     SuspendedBecause,
     assess,
     expiry_day,
@@ -210,59 +211,130 @@ LONG_AGO = TODAY - OLDER_BY_DAYS - 1
             None,
             id="copies do not count where accounts are said",
         ),
+        pytest.param([said("a", FOUND, oldest_day=LONG_AGO)], OLDER, id="one old copy"),
+        pytest.param([said("a", BLOCKED, oldest_day=LONG_AGO)], OLDER, id="an old copy, refused"),
+        pytest.param([said("a", FOUND, oldest_day=LONG_AGO + 1)], None, id="a day younger"),
+        pytest.param([said("a", FOUND, oldest_day=TODAY + 1)], None, id="younger than the case"),
+        pytest.param([said("a", FOUND, accounts=99)], None, id="age not said"),
         pytest.param(
-            [said("a", FOUND, accounts=HALF), said("b", FOUND, accounts=HALF), said("b", REMOVED)],
-            None,
-            id="very many accounts, but somebody looked",
-        ),
-        pytest.param(
-            [said("a", FOUND, oldest_day=LONG_AGO, accounts=OLDER_ACCOUNTS)],
+            [said("a", FOUND, oldest_day=LONG_AGO), said("b", DISPUTED)],
             OLDER,
-            id="older than the case, with many",
+            id="an old copy, and one disputes",
         ),
-        pytest.param(
-            [said("a", FOUND, oldest_day=LONG_AGO + 1, accounts=OLDER_ACCOUNTS)],
-            None,
-            id="a day younger",
-        ),
-        pytest.param(
-            [said("a", FOUND, oldest_day=LONG_AGO, accounts=OLDER_ACCOUNTS - 1)],
-            None,
-            id="old, with few: how a betrayal looks",
-        ),
-        pytest.param(
-            [said("a", FOUND, oldest_day=LONG_AGO, count=OLDER_ACCOUNTS)],
-            OLDER,
-            id="old copies, where accounts are not said",
-        ),
-        pytest.param(
-            [said("a", FOUND, oldest_day=LONG_AGO), said("b", FOUND, accounts=OLDER_ACCOUNTS)],
-            None,
-            id="old on one platform, many on another",
-        ),
-        pytest.param(
-            [said("a", FOUND, oldest_day=LONG_AGO, accounts=99), said("a", REMOVED)],
-            None,
-            id="old with many, but somebody looked",
-        ),
-        pytest.param([said("a", FOUND, accounts=OLDER_ACCOUNTS)], None, id="age not said"),
     ],
 )
 def test_what_looks_famous_is_suspended_until_somebody_looks(
     words: list[Said], suspended: SuspendedBecause | None
 ) -> None:
-    assert standing(words, submitted_day=TODAY).suspended is suspended
+    judged = standing(words, submitted_day=TODAY)
+    assert (judged.suspended, judged.asked) == (suspended, None)
+
+
+OLD = said("a", FOUND, oldest_day=LONG_AGO)
+SPREAD = [said(name, FOUND, accounts=HALF) for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "level", "asked"),
+    [
+        pytest.param([OLD, said("b", REMOVED)], {}, "confirmed", OLDER, id="another removed it"),
+        pytest.param([said("b", REMOVED), OLD], {}, "confirmed", OLDER, id="in the other order"),
+        pytest.param([OLD, said("a", REMOVED)], {}, "confirmed", OLDER, id="the same removed it"),
+        pytest.param(
+            [said("a", REMOVED, oldest_day=LONG_AGO)],
+            {},
+            "confirmed",
+            OLDER,
+            id="the very report that confirms tells the age",
+        ),
+        pytest.param(
+            [OLD, said("b", REMOVED), said("c", DISPUTED)],
+            {},
+            "disputed",
+            OLDER,
+            id="one removed it, one disputes",
+        ),
+        pytest.param([OLD], {"vouched": True}, "corroborated", OLDER, id="a helpline vouches"),
+        pytest.param([OLD], {"upheld": True}, "unverified", OLDER, id="staff upheld it"),
+        pytest.param(
+            [*SPREAD, said("b", REMOVED)], {}, "confirmed", VIRAL, id="very many, and one removed"
+        ),
+        pytest.param(SPREAD, {"upheld": True}, "unverified", VIRAL, id="very many, and upheld"),
+        pytest.param(
+            [replace(OLD, is_answered=True), *(replace(each, is_answered=True) for each in SPREAD)],
+            {"upheld": True},
+            "unverified",
+            None,
+            id="what was said before staff upheld it asks nothing again",
+        ),
+        pytest.param(
+            [replace(said("a", REMOVED), is_answered=True)],
+            {"upheld": True},
+            "confirmed",
+            None,
+            id="and still counts for the level",
+        ),
+        pytest.param([said("b", REMOVED)], {}, "confirmed", None, id="neither old nor spread"),
+    ],
+)
+def test_what_somebody_stands_by_goes_on_matching_and_a_review_is_asked_for(
+    words: list[Said], more: dict[str, bool], level: str, asked: SuspendedBecause | None
+) -> None:
+    judged = standing(words, submitted_day=TODAY, **more)
+    assert (judged.level, judged.suspended, judged.asked) == (level, None, asked)
+
+
+def test_two_disputes_suspend_whatever_was_upheld() -> None:
+    words = [said("a", DISPUTED), said("b", DISPUTED)]
+    judged = standing(words, submitted_day=TODAY, vouched=True, upheld=True)
+    assert judged.suspended is SuspendedBecause.DISPUTES
 
 
 def test_a_helplines_word_corroborates() -> None:
     assert standing([], submitted_day=TODAY, vouched=True).level is Level.CORROBORATED
 
 
-@pytest.mark.parametrize("state", [s for s in State if s is not State.LISTED])
-def test_only_what_is_listed_is_suspended(state: State) -> None:
-    assert state_after(state, SuspendedBecause.VIRAL) is state
-    assert state_after(State.LISTED, SuspendedBecause.VIRAL) is State.SUSPENDED
-    assert state_after(state, None) is state
+UNSEEN = standing([], submitted_day=TODAY)
+REMOVED_ONCE = standing([said("a", REMOVED)], submitted_day=TODAY)
+DISPUTED_TWICE = standing([said("a", DISPUTED), said("b", DISPUTED)], submitted_day=TODAY)
+LOOKS_OLD = standing([OLD], submitted_day=TODAY)
+LISTED, SUSPENDED = State.LISTED, State.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("state", "because", "judged", "after"),
+    [
+        pytest.param(LISTED, "", LOOKS_OLD, (SUSPENDED, OLDER), id="looks famous"),
+        pytest.param(LISTED, "", DISPUTED_TWICE, (SUSPENDED, "two_disputes"), id="two dispute"),
+        pytest.param(LISTED, "", UNSEEN, (LISTED, ""), id="nothing to be seen"),
+        pytest.param(SUSPENDED, OLDER, LOOKS_OLD, (SUSPENDED, OLDER), id="still nobody looked"),
+        pytest.param(SUSPENDED, OLDER, UNSEEN, (SUSPENDED, OLDER), id="who said so is gone"),
+        pytest.param(SUSPENDED, OLDER, REMOVED_ONCE, (LISTED, ""), id="old: somebody looked"),
+        pytest.param(SUSPENDED, VIRAL, REMOVED_ONCE, (LISTED, ""), id="many: somebody looked"),
+        pytest.param(
+            SUSPENDED, OLDER, DISPUTED_TWICE, (SUSPENDED, "two_disputes"), id="old, then disputed"
+        ),
+        pytest.param(
+            SUSPENDED,
+            "two_disputes",
+            REMOVED_ONCE,
+            (SUSPENDED, "two_disputes"),
+            id="staff alone settle disputes",
+        ),
+        pytest.param(
+            SUSPENDED, "incident 7", REMOVED_ONCE, (SUSPENDED, "incident 7"), id="and incidents"
+        ),
+        *(
+            pytest.param(state, "", LOOKS_OLD, (state, ""), id=f"not what is {state}")
+            for state in State
+            if state not in {LISTED, SUSPENDED}
+        ),
+    ],
+)
+def test_what_becomes_of_the_state(
+    state: State, because: str, judged: Standing, after: tuple[State, str]
+) -> None:
+    assert state_after(state, because, judged) == after
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Four eyes, roles, the audit trail, what the public sees."""
 
+import itertools
+import json
 import sqlite3
 import time
 from collections.abc import Callable
@@ -115,6 +117,74 @@ def test_a_reinstated_listing_needs_new_disputes_to_be_suspended(clearinghouse: 
     assert states(clearinghouse) == ["listed"]
     dispute(3)
     assert states(clearinghouse) == ["suspended"]
+
+
+def test_an_old_copy_suspends_until_somebody_who_can_look_removes_one(
+    clearinghouse: Running,
+) -> None:
+    clearinghouse.submit(receipt(), [picture(1)])
+    platforms = [admitted(clearinghouse, name) for name in ("One", "Two", "Three")]
+    said = itertools.count()
+
+    def says(number: int, kind: str, **more: str) -> None:
+        told = {
+            "id": str(next(said)), "listing_id": clearinghouse.listing_id(receipt()), "kind": kind,
+            "at": "2026-11-23T06:00:00Z", **more,
+        }  # fmt: skip
+        body = json.dumps({"feedback": [told]}).encode()
+        assert platforms[number].signed_post("/v1/feedback", body).is_success
+
+    def shown() -> tuple[str, str, list[str]]:
+        (item,) = clearinghouse.status(receipt()).json()["items"]
+        return item["state"], item["level"], item["reasons"]
+
+    def asked() -> list[tuple[str, str]]:
+        return clearinghouse.service.readers.ask_now(
+            lambda c: [tuple(row) for row in c.rows("SELECT state, asked_because FROM item")]
+        )
+
+    says(0, "found", oldest_on="2015-01-01")
+    assert shown() == ("suspended", "unverified", ["older_than_the_case"])
+    says(1, "removed", oldest_on="2015-01-01")
+    assert shown() == ("listed", "confirmed", [])
+    assert asked() == [("listed", "older_than_the_case")]
+    done(clearinghouse, Kind.UPHOLD, item_id(clearinghouse))
+    assert asked() == [("listed", "")]
+    # What they upheld keeps its level, is asked about again by new words, and not suspended.
+    assert shown() == ("listed", "confirmed", [])
+    says(0, "found", oldest_on="2014-01-01")
+    assert asked() == [("listed", "older_than_the_case")]
+    says(0, "disputed", reason="other")
+    says(2, "disputed", reason="other")
+    assert shown() == ("suspended", "disputed", ["two_disputes"])
+    assert asked() == [("suspended", "")]
+    says(1, "removed")
+    assert shown()[0] == "suspended"
+    with pytest.raises(proposals.ProposalError, match="nobody asks"):
+        done(clearinghouse, Kind.UPHOLD, item_id(clearinghouse))
+
+
+def test_what_staff_reinstated_no_age_suspends_again(clearinghouse: Running) -> None:
+    clearinghouse.submit(receipt(), [picture(1)])
+    platform = admitted(clearinghouse)
+
+    def found(identifier: str) -> None:
+        told = (
+            b'{"feedback": [{"id": "%b", "listing_id": %d, "kind": "found",'
+            b' "oldest_on": "2015-01-01", "at": "2026-11-23T06:00:00Z"}]}'
+            % (identifier.encode(), clearinghouse.listing_id(receipt()))
+        )
+        assert platform.signed_post("/v1/feedback", told).is_success
+
+    found("a")
+    assert states(clearinghouse) == ["suspended"]
+    done(clearinghouse, Kind.REINSTATE, item_id(clearinghouse))
+    found("b")
+    assert states(clearinghouse) == ["listed"]
+    (row,) = clearinghouse.service.readers.ask_now(
+        lambda c: c.rows("SELECT level, asked_because FROM item")
+    )
+    assert tuple(row) == ("unverified", "older_than_the_case")
 
 
 def test_a_flood_is_suspended_and_taken_back(clearinghouse: Running) -> None:

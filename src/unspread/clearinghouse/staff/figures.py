@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from unspread.clearinghouse.database import Connection
-from unspread.clearinghouse.rules import HeldReason, SuspendedBecause, from_day
+from unspread.clearinghouse.rules import FAMOUS, HeldReason, SuspendedBecause, from_day
 from unspread.model import Age
 
 SUPPRESS_BELOW: Final = 10
@@ -162,7 +162,7 @@ REASONS: Final[Mapping[str, str]] = {
     HeldReason.DUPLICATE: "same as another item of its case",
     SuspendedBecause.DISPUTES: "two platforms dispute it",
     SuspendedBecause.VIRAL: "very many accounts have it",
-    SuspendedBecause.OLDER: "years older than the case, and many have it",
+    SuspendedBecause.OLDER: "a copy is years older than the case",
 }
 """Why an item is held or suspended, in words."""
 
@@ -177,6 +177,8 @@ REPORTED: Final[Mapping[str, str]] = {
     "staff.remove.done": "Removed by two members of staff",
     "staff.release.done": "Released from quarantine by two members of staff",
     "staff.reinstate.done": "Reinstated by two members of staff",
+    **{f"asked.{each}": f"Looked at while matched: {REASONS[each]}" for each in FAMOUS},
+    "staff.uphold.done": "Upheld by two members of staff",
     "feedback.found": "Platforms: found",
     "feedback.removed": "Platforms: removed",
     "feedback.blocked": "Platforms: blocked",

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     """List an item that is held."""
     REINSTATE = "reinstate"
     """List a suspended listing again; the disputes so far count no more."""
+    UPHOLD = "uphold"
+    """Stand by a listing that looks famous and goes on matching: the question is answered."""
     REMOVE = "remove"
     """Take a listing off for good, with a counted reason."""
     PAUSE_INTAKE = "pause_intake"
@@ -59,9 +61,9 @@ class Proposal:
     @property
     def words(self) -> str:
         """What would be done, for whoever decides."""
-        if self.kind in _ON_ITEMS:
+        if self.kind in ON_ITEMS:
             return f"{_WORDS[self.kind]} {self.subject}"
-        if self.kind in _ON_STRETCHES:
+        if self.kind in ON_STRETCHES:
             start, stop = (
                 datetime.fromtimestamp(each, UTC).strftime("%Y-%m-%d %H:%M")
                 for each in _stretch(self.subject)
@@ -113,9 +115,9 @@ def propose(tx: Transaction, by: Member, kind: Kind, subject: str, detail: str) 
 
 
 def _check_subject(connection: Connection, kind: Kind, subject: str) -> None:
-    if kind in _ON_ITEMS:
+    if kind in ON_ITEMS:
         _item(connection, subject)
-    elif kind in _ON_STRETCHES:
+    elif kind in ON_STRETCHES:
         _stretch(subject)
     elif subject:
         raise InputError("this has no subject")
@@ -196,8 +198,15 @@ def _reinstate(tx: Transaction, proposal: Proposal) -> None:
         raise ProposalError(f"the listing is {item.state}, not suspended")
     # What was said so far is answered; the next dispute starts the count again.
     tx.connection.run("UPDATE feedback SET settled = ? WHERE listing_id = ?", True, item.listing_id)
-    store.clear_suspension(tx, item)
+    store.uphold(tx, item)
     _change(tx, item, State.LISTED, ChangeReason.REINSTATED, Level.UNVERIFIED)
+
+
+def _uphold(tx: Transaction, proposal: Proposal) -> None:
+    item = _item(tx.connection, proposal.subject)
+    if item.state is not State.LISTED or not item.asked_because:
+        raise ProposalError("nobody asks for a review of this listing")
+    store.uphold(tx, item)
 
 
 def _remove(tx: Transaction, proposal: Proposal) -> None:
@@ -256,11 +265,12 @@ def _reinstate_since(tx: Transaction, proposal: Proposal) -> None:
         _change(tx, item, State.LISTED, ChangeReason.REINSTATED)
 
 
-_ON_ITEMS: Final = frozenset({Kind.RELEASE, Kind.REINSTATE, Kind.REMOVE})
-_ON_STRETCHES: Final = frozenset({Kind.SUSPEND_SINCE, Kind.SUSPEND_ALL_SINCE, Kind.REINSTATE_SINCE})
+ON_ITEMS: Final = frozenset({Kind.RELEASE, Kind.REINSTATE, Kind.UPHOLD, Kind.REMOVE})
+ON_STRETCHES: Final = frozenset({Kind.SUSPEND_SINCE, Kind.SUSPEND_ALL_SINCE, Kind.REINSTATE_SINCE})
 _WORDS: Final[Mapping[Kind, str]] = {
     Kind.RELEASE: "List item",
     Kind.REINSTATE: "Reinstate item",
+    Kind.UPHOLD: "Stand by, and go on matching, item",
     Kind.REMOVE: "Remove, for good, item",
     Kind.PAUSE_INTAKE: "Pause intake",
     Kind.RESUME_INTAKE: "Take cases again",
@@ -271,6 +281,7 @@ _WORDS: Final[Mapping[Kind, str]] = {
 _CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], None]]] = {
     Kind.RELEASE: _release,
     Kind.REINSTATE: _reinstate,
+    Kind.UPHOLD: _uphold,
     Kind.REMOVE: _remove,
     Kind.PAUSE_INTAKE: _pause_intake,
     Kind.RESUME_INTAKE: _resume_intake,

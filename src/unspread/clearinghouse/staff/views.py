@@ -324,6 +324,7 @@ def review(request: HttpRequest, member: Member) -> HttpResponse:
         member,
         "review",
         suspended=items("i.state = 'suspended'"),
+        asked=items("i.state = 'listed' AND i.asked_because <> ''"),
         disputed=items("i.state = 'listed' AND i.level = 'disputed'"),
         held=items("i.state = 'held'"),
     )
@@ -343,7 +344,7 @@ def _shown(connection: Connection, item: store.StoredItem, day: int) -> dict[str
         "level": item.level,
         "why": [
             figures.REASONS.get(each, each)
-            for each in (*item.reasons, item.suspended_because)
+            for each in (*item.reasons, item.suspended_because, item.asked_because)
             if each
         ],
         "days": day - item.submitted_day,
@@ -384,10 +385,7 @@ def incident(request: HttpRequest, member: Member) -> HttpResponse:
         _propose_or_decide(request, member)
         return HttpResponseRedirect("/staff/incident")
     waiting = [
-        each
-        for each in ask(request, proposals.waiting)
-        if each.kind
-        not in {proposals.Kind.RELEASE, proposals.Kind.REINSTATE, proposals.Kind.REMOVE}
+        each for each in ask(request, proposals.waiting) if each.kind not in proposals.ON_ITEMS
     ]
     return page(
         request,
