@@ -30,7 +30,7 @@ from benchmarks.report import Report, best_of
 from unspread.fingerprint import fingerprint_image, pdq, scan_media
 from unspread.fingerprint.decode import decode
 from unspread.fingerprint.files import STANDARD
-from unspread.fingerprint.video import distances
+from unspread.fingerprint.score import distances
 from unspread.match import Index
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 from unspread.testing.samples import encoded, landscape

@@ -27,10 +27,15 @@ from unspread.fingerprint import (
     fingerprint_image,
     scan_media,
 )
-from unspread.fingerprint.video import best_score, distances
+from unspread.fingerprint.score import (
+    MATCH_SHARE,
+    MATCH_SHARE_OF_ONE_VIEW,
+    Score,
+    best_score,
+    distances,
+)
 from unspread.model import (
     MATCH_RADIUS_BITS,
-    MATCH_SHARE,
     MIN_PDQ_QUALITY,
     Fingerprint,
     Kind,
@@ -64,9 +69,9 @@ Frames = list[Image.Image]
 class Found:
     """What all scans of all copies say."""
 
-    shares: dict[tuple[str, Sampling], list[float]] = field(default_factory=dict)
-    distinct: list[float] = field(default_factory=list)
-    """Best share of each pair of a scan and another clip's listing."""
+    scores: dict[tuple[str, Sampling], list[Score]] = field(default_factory=dict)
+    distinct: list[Score] = field(default_factory=list)
+    """Of each pair of a scan and another clip's listing."""
     frame_pairs: int = 0
     frames_near: int = 0
     """Pairs of frames of clips without a common card, in any turn; those within the radius."""
@@ -234,11 +239,10 @@ def _compare(
         probes = _worth(scan.probes)
         for other, listing in enumerate(listed):
             score = best_score(scan, list(listing.fingerprints), MATCH_RADIUS_BITS)
-            best = max(score.share_of_query, score.share_of_listing)
             if other == number:
-                found.shares.setdefault((name, sampling), []).append(best)
+                found.scores.setdefault((name, sampling), []).append(score)
                 continue
-            found.distinct.append(best)
+            found.distinct.append(score)
             if other % 2 and number % 2:
                 continue
             apart = distances(probes, frames[other])
@@ -247,8 +251,9 @@ def _compare(
 
 
 def _say(report: Report, count: int, found: Found) -> None:
-    for (name, sampling), shares in found.shares.items():
-        recall = 100 * float(np.mean([share >= MATCH_SHARE for share in shares]))
+    for (name, sampling), scores in found.scores.items():
+        recall = 100 * _mean([each.is_match for each in scores])
+        shares = [_share(each) for each in scores]
         words = (
             f"{name}, {sampling}: share of frames {np.mean(shares):.2f}, least {min(shares):.2f}"
         )
@@ -259,7 +264,7 @@ def _say(report: Report, count: int, found: Found) -> None:
         report.row(
             f"a frame listed as a picture is found in the video, {sampling}", 100 * _mean(hits), "%"
         )
-    wrong = sum(share >= MATCH_SHARE for share in found.distinct)
+    wrong = sum(each.is_match for each in found.distinct)
     report.row(
         f"false matches in {len(found.distinct)} pairs of distinct clips",
         float(wrong),
@@ -267,7 +272,14 @@ def _say(report: Report, count: int, found: Found) -> None:
         at_most=0.0,
     )
     report.row(
-        "highest share of frames among them (a title card in common)", max(found.distinct), ""
+        "highest share of frames among them (a title card in common)",
+        max(map(_share, found.distinct)),
+        "",
+    )
+    report.row(
+        "of these pairs, such as have a frame in common, for which an upload may be held",
+        float(sum(each.matched_of_query > 0 for each in found.distinct)),
+        "pairs",
     )
     report.row(
         f"frames within the radius in {found.frame_pairs:.2e} pairs of frames of distinct clips",
@@ -279,9 +291,13 @@ def _say(report: Report, count: int, found: Found) -> None:
         f"{count} clips of {SECONDS} s, {SIZE[0]} x {SIZE[1]}: pans and zooms, slide shows, shaking"
         " and noisy ones, drawn patterns, long zooms, cuts twice a second; "
         f"{', '.join(WRITERS)} in turn. A clip matches from a share of {MATCH_SHARE} on, of its "
-        "frames or the listing's. The share of frames is the larger of both, its mean and its "
-        "least over the clips."
+        f"frames or the listing's; beyond {MATCH_SHARE_OF_ONE_VIEW} if these all look the same. "
+        "The share of frames is the larger of both, its mean and its least over the clips."
     )
+
+
+def _share(score: Score) -> float:
+    return max(score.share_of_query, score.share_of_listing)
 
 
 def _mean(hits: Sequence[bool]) -> float:

@@ -19,9 +19,6 @@ PDQ_BITS: Final = 256
 MATCH_RADIUS_BITS: Final = 31
 """Largest distance that is a match, inclusive; Meta's recommendation (PDQ README, "Matching")."""
 
-MATCH_SHARE: Final = 0.2
-"""Share of frames, of either video, from which on two videos are the same."""
-
 MIN_PDQ_QUALITY: Final = 50
 """Meta recommends to discard 49 and below (PDQ README, "Quality"): such pictures match anything."""
 

@@ -12,7 +12,7 @@ from unspread.fingerprint import Sampling, fingerprint_file, scan_media
 from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import distance_bits
 from unspread.fingerprint.trim import without_borders
-from unspread.fingerprint.video import Dense, _content, dense_fingerprints, open_film, score
+from unspread.fingerprint.video import Dense, _content, dense_fingerprints, open_film
 from unspread.model import Fingerprint, Kind, Part
 from unspread.testing.samples import landscape
 
@@ -65,21 +65,6 @@ def test_a_film_under_the_cap_is_whole():
     assert not dense.is_capped
 
 
-def test_a_score_counts_frames_both_ways():
-    listing = apart(10)
-    found = score(listing[:2] + apart(6, seed=1), listing, 31)
-    assert (found.matched_of_query, found.frames_of_query) == (2, 8)
-    assert (found.matched_of_listing, found.frames_of_listing) == (2, 10)
-    assert found.is_match
-    assert not score(apart(8, seed=1), listing, 31).is_match
-    assert not score([], listing, 31).is_match
-
-
-@pytest.mark.parametrize(("step", "matched"), [(-1, 1), (0, 1), (1, 0)])
-def test_the_radius_of_a_score_is_inclusive(step, matched):
-    assert score([frame(31 + step)], [frame(0)], 31).matched_of_query == matched
-
-
 def test_bars_are_what_is_dark_in_every_sample():
     picture = np.full((100, 200), 90, np.uint8)
     picture[:10] = picture[-20:] = 16
@@ -126,6 +111,29 @@ def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12, bar=0, **o
         for packet in stream.encode(None):
             container.mux(packet)
     return path
+
+
+@pytest.mark.parametrize(
+    ("spacing", "seconds"),
+    [
+        pytest.param(1000, [0, 1, 2], id="one keyframe tells only how a film begins"),
+        pytest.param(30, [0, 1.25], id="two are enough"),
+    ],
+)
+def test_a_scan_looks_at_keyframes_and_further_where_there_is_but_one(spacing, seconds, tmp_path):
+    options = {"g": str(spacing), "sc_threshold": "0"}
+    scan = scan_media(clip(tmp_path / "film.mp4", frames=60, **options))
+    assert scan.seconds_of_frame == pytest.approx(seconds)
+    assert len(set(scan.frame_of_probe)) == len(seconds)
+
+
+def test_a_film_that_breaks_off_after_its_only_keyframe_is_looked_at_all_the_same(tmp_path):
+    path = clip(tmp_path / "film.mkv", frames=60, g="1000", sc_threshold="0")
+    written = bytearray(path.read_bytes())
+    with av.open(path) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    written[places[1] + 8 : -200] = bytes(len(written) - 208 - places[1])
+    assert scan_media(bytes(written)).seconds_of_frame == (0.0,)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import click
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import MediaScan, Sampling, fingerprint_file, scan_media
 from unspread.fingerprint.pdq import distance_bits
-from unspread.fingerprint.video import best_score, distances, score
+from unspread.fingerprint.score import best_of, best_score, distances, score
 from unspread.model import (
     MATCH_RADIUS_BITS,
     MIN_PDQ_QUALITY,
@@ -87,10 +87,8 @@ def comparison(
         record["match"] = nearest <= MATCH_RADIUS_BITS
         verdict = "is a frame of" if record["match"] else "is not found in"
         return record, f"The picture {verdict} the video: {_bits(nearest)} differ ({_RULE})."
-    found = max(
-        score(second, first, MATCH_RADIUS_BITS),
-        best_score(scan, first, MATCH_RADIUS_BITS),
-        key=lambda each: max(each.share_of_query, each.share_of_listing),
+    found = best_of(
+        (score(second, first, MATCH_RADIUS_BITS), best_score(scan, first, MATCH_RADIUS_BITS))
     )
     record |= {
         "match": found.is_match,

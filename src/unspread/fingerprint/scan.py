@@ -1,6 +1,8 @@
 """One file to everything a platform looks up: turned, mirrored and trimmed, as fast as can be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +16,14 @@ from unspread.fingerprint.digest import digests, file_digests
 from unspread.fingerprint.files import HEAD_BYTES, STANDARD, Format, Limits, sniff
 from unspread.fingerprint.result import MediaScan, Sampling, Source
 from unspread.fingerprint.trim import Rectangle, rectangles_of
-from unspread.fingerprint.video import open_film
+from unspread.fingerprint.video import Film, Frame, open_film
 from unspread.fingerprint.windows import window_probes
 from unspread.model import Media, Part
 
 TURNS: Final = len(pdq.ORIENTATIONS)
+
+_ALONE_SECONDS: Final = 30
+"""Of a film with one keyframe, which may be a title card: so much is looked at every second."""
 
 _PART: Final = 0.6
 
@@ -121,31 +126,25 @@ def _scan_video(
         raise UnreadableMediaError("the file is too large for a video")
     of_file = file_digests(source) if isinstance(source, Path) else digests(source)
     notes: list[str] = []
-    values: list[bytes] = []
-    qualities: list[int] = []
-    seconds: list[float] = []
     with open_film(source, kind, limits) as film:
         film.strip_bars()
-        frames = film.keyframes if sampling is Sampling.KEYFRAMES else film.every_second
-        for frame in frames(pdq.ORIENTATIONS):
-            if len(seconds) == max_frames:
-                notes.append("frames_capped")
-                break
-            values.append(pdq.bits(pdq.coefficients(frame.matrices)).tobytes())
-            qualities += pdq.qualities(frame.matrices).tolist()
-            seconds.append(frame.seconds)
-        if not seconds:
+        frames = list(islice(_sampled(film, sampling), max_frames + 1))
+        if not frames:
             raise UnreadableMediaError("the video has no frame that can be decoded")
+        if len(frames) > max_frames:
+            notes.append("frames_capped")
+            frames.pop()
+        qualities = [quality for frame in frames for quality in frame.qualities]
         height, width = film.size
         if film.has_bars:
             notes.append("trimmed")
         return MediaScan(
             media=Media.VIDEO,
-            probe_bytes=b"".join(values),
+            probe_bytes=b"".join(frame.values for frame in frames),
             qualities=tuple(qualities),
             part_of_probe=(Part.FRAME,) * len(qualities),
-            frame_of_probe=tuple(np.repeat(np.arange(len(seconds)), TURNS).tolist()),
-            seconds_of_frame=tuple(seconds),
+            frame_of_probe=tuple(np.repeat(np.arange(len(frames)), TURNS).tolist()),
+            seconds_of_frame=tuple(frame.seconds for frame in frames),
             digests=of_file,
             decoder="luma",
             width=width,
@@ -153,3 +152,35 @@ def _scan_video(
             duration_seconds=film.duration_seconds,
             notes=tuple(notes),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """One frame in all turns."""
+
+    seconds: float
+    values: bytes
+    qualities: list[int]
+
+
+def _sampled(film: Film, sampling: Sampling) -> Iterator[_Turned]:
+    if sampling is Sampling.EVERY_SECOND:
+        yield from map(_turned, film.every_second(pdq.ORIENTATIONS))
+        return
+    keyframes = map(_turned, film.keyframes(pdq.ORIENTATIONS))
+    some = list(islice(keyframes, 2))
+    yield from some
+    yield from keyframes
+    if len(some) == 1:
+        # The keyframe is the first of these, too.
+        later = islice(film.every_second(pdq.ORIENTATIONS), 1, _ALONE_SECONDS)
+        try:
+            yield from map(_turned, later)
+        except UnreadableMediaError:
+            # A film that breaks off after its keyframe shows the keyframe all the same.
+            return
+
+
+def _turned(frame: Frame) -> _Turned:
+    values = pdq.bits(pdq.coefficients(frame.matrices)).tobytes()
+    return _Turned(frame.seconds, values, pdq.qualities(frame.matrices).tolist())

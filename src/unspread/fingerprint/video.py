@@ -30,9 +30,8 @@ from unspread.fingerprint import pdq
 from unspread.fingerprint.digest import Progress
 from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import UPRIGHT, Matrix, Orientation, Pixels
-from unspread.fingerprint.result import MediaScan
 from unspread.fingerprint.trim import Rectangle
-from unspread.model import MATCH_SHARE, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
+from unspread.model import MIN_PDQ_QUALITY, Fingerprint, Part
 
 COLLAPSE_BITS: Final = 16
 """A frame this near the one kept before it (inclusive) is left out: a copy of it, itself up to
@@ -490,62 +489,3 @@ def _content(brightest: Pixels) -> Rectangle:
         edges.append((start, stop))
     (top, bottom), (left, right) = edges
     return Rectangle(top, bottom, left, right)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How much of two videos is the same, as vPDQ counts it: frames with an equal in the other."""
-
-    matched_of_query: int
-    frames_of_query: int
-    matched_of_listing: int
-    frames_of_listing: int
-
-    @property
-    def share_of_query(self) -> float:
-        """0..1: how much of the scanned video is known."""
-        return self.matched_of_query / max(self.frames_of_query, 1)
-
-    @property
-    def share_of_listing(self) -> float:
-        """0..1: how much of the listed video is in the scanned one."""
-        return self.matched_of_listing / max(self.frames_of_listing, 1)
-
-    @property
-    def is_match(self) -> bool:
-        """At the default threshold; see docs/decisions for what it finds and what it mistakes."""
-        return max(self.share_of_query, self.share_of_listing) >= MATCH_SHARE
-
-
-def distances(queries: list[Fingerprint], listing: list[Fingerprint]) -> NDArray[np.uint16]:
-    """(len(queries), len(listing)) bits between fingerprints worth comparing."""
-    rows = [
-        np.frombuffer(b"".join(each.value for each in some), np.uint64).reshape(-1, 4)
-        for some in (queries, listing)
-    ]
-    total = np.empty((len(queries), len(listing)), np.uint16)
-    for at, row in enumerate(rows[0]):
-        np.sum(np.bitwise_count(rows[1] ^ row), axis=1, dtype=np.uint16, out=total[at])
-    return total
-
-
-def best_score(scan: MediaScan, listing: list[Fingerprint], radius_bits: int) -> Score:
-    """Of a scanned video, by the one of its eight turns that matches best."""
-    turns = len(pdq.ORIENTATIONS)
-    probes = scan.probes
-    scores = [score(probes[turn::turns], listing, radius_bits) for turn in range(turns)]
-    return max(scores, key=lambda each: max(each.share_of_query, each.share_of_listing))
-
-
-def score(queries: list[Fingerprint], listing: list[Fingerprint], radius_bits: int) -> Score:
-    """Of frames that show enough to be compared; inclusive radius."""
-    worth = [
-        [each for each in some if each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY]
-        for some in (queries, listing)
-    ]
-    if not all(worth):
-        return Score(0, len(worth[0]), 0, len(worth[1]))
-    near = distances(*worth) <= radius_bits
-    return Score(
-        int(near.any(axis=1).sum()), near.shape[0], int(near.any(axis=0).sum()), near.shape[1]
-    )

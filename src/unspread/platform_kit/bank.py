@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from unspread.fingerprint.score import are_varied
 from unspread.match import Index, IndexInfo
 from unspread.model import MIN_PDQ_QUALITY, Kind, Level, Listing, ListingId, Media, Part
 from unspread.platform_kit.digests import KEY_BYTES, DigestTable
@@ -245,7 +246,10 @@ class Bank:
         matches = []
         for of_listing in hits.values():
             rank, probe, row_id, distance_bits = min(of_listing, key=lambda hit: hit[0])
-            seen = {hit[1].frame for hit in of_listing if hit[1].kind is Kind.PDQ}
+            seen: dict[int, list[bytes]] = {}
+            for _, each, _, _ in of_listing:
+                if each.kind is Kind.PDQ:
+                    seen.setdefault(each.frame, []).append(each.value)
             matches.append(
                 self._match(
                     probe,
@@ -254,6 +258,7 @@ class Bank:
                     is_window=rank[0],
                     matched_frames=len(seen),
                     frames=frames,
+                    is_varied=are_varied(seen.values()),
                 )
             )
         return tuple(sorted(matches, key=_nearness))
@@ -278,6 +283,7 @@ class Bank:
         is_window: bool,
         matched_frames: int,
         frames: int,
+        is_varied: bool,
     ) -> Match:
         number = row_id >> _LIST_SHIFT
         return Match(
@@ -293,6 +299,7 @@ class Bank:
             Part.WINDOW if is_window else probe.part,
             matched_frames,
             frames,
+            is_varied,
         )
 
 

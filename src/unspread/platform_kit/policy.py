@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from unspread.model import MATCH_SHARE, Kind, Level, ListingId, Media, Part
+from unspread.fingerprint.score import is_enough
+from unspread.model import Kind, Level, ListingId, Media, Part
 from unspread.platform_kit.settings import ListSettings, Response
 from unspread.platform_kit.store import ActionKind
 
@@ -40,11 +41,17 @@ class Match:
     """Of a video that was scanned."""
     frames: int = 1
     """That were looked at."""
+    is_varied: bool = True
+    """Whether frames matched that are no copies of each other."""
 
     @property
     def is_partial(self) -> bool:
-        """Whether it says only that a part is shared: a window, or few frames of a video."""
-        few = self.frames > 1 and self.matched_frames < MATCH_SHARE * self.frames
+        """Whether it says only that a part is shared: a window, or few frames of a video.
+
+        Or a title card, which two videos may share by chance; a listed picture is none.
+        """
+        is_varied = self.is_varied or self.media is Media.IMAGE
+        few = not is_enough(self.matched_frames, self.frames, is_varied=is_varied)
         return self.kind is Kind.PDQ and (self.part is Part.WINDOW or few)
 
 

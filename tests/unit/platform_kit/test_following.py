@@ -300,9 +300,9 @@ def encoded_again(path: Path, codec: str, form: str, scale: float) -> bytes:
         stream.width, stream.height = (int(side * scale) // 2 * 2 for side in (320, 240))
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 400_000
-        for frame in source.decode(video):
+        for at, frame in enumerate(source.decode(video)):
             shown = frame.reformat(stream.width, stream.height, "yuv420p")
-            shown.pts = None
+            shown.pts, shown.time_base = at, 1 / video.average_rate
             target.mux(stream.encode(shown))
         target.mux(stream.encode())
     return made.getvalue()
@@ -328,5 +328,42 @@ def test_a_protected_video_is_refused_in_another_encoding_and_found_where_it_was
 
     answer = platform.scan(copy)
     assert (answer.decision, answer.match.kind, answer.match.part) == ("refuse", "pdq", "frame")
-    assert answer.match.matched_frames >= 1
+    assert answer.match.matched_frames == answer.match.frames > 1
     assert platform.actions() == [("remove", "posted", listing_id)]
+
+
+def filmed(seeds: list[int], **options: str) -> bytes:
+    """A second of each of these landscapes, as a title card and what follows it."""
+    made = io.BytesIO()
+    with av.open(made, "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=24, options=options)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for seed in seeds:
+            shown = av.VideoFrame.from_image(landscape(seed, 160, 120))
+            for _ in range(24):
+                shown.pts = None
+                target.mux(stream.encode(shown))
+        target.mux(stream.encode())
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"g": "1000", "sc_threshold": "0"}, id="one keyframe, the card's"),
+        pytest.param({"g": "72", "sc_threshold": "0"}, id="two keyframes"),
+    ],
+)
+def test_videos_that_share_a_title_card_are_held_at_most(
+    platform, clearinghouse, tmp_path, options
+):
+    card, scenes, others = 20, [21, 22, 23, 24, 25], [31, 32, 33, 34, 35]
+    listed = tmp_path / "listed.mp4"
+    listed.write_bytes(filmed([card, *scenes]))
+    clearinghouse.protect_fingerprints(fingerprint_file(listed).fingerprints, media=Media.VIDEO)
+    platform.sync()
+
+    assert platform.scan(filmed([card, *scenes], crf="30", **options)).decision == "refuse"
+    answer = platform.scan(filmed([card, *others], **options))
+    assert (answer.decision, answer.match.matched_frames) == ("hold", 1)
+    assert platform.scan(filmed(others, **options)).decision == "accept"

@@ -68,6 +68,21 @@ def test_a_listing_that_floods_holds_and_no_longer_refuses():
         pytest.param({"matched_frames": 1, "frames": 6}, "hold", id="one frame of six"),
         pytest.param({"matched_frames": 2, "frames": 10}, "refuse", id="a fifth of the frames"),
         pytest.param({"matched_frames": 1, "frames": 1}, "refuse", id="a picture"),
+        pytest.param(
+            {"media": Media.VIDEO, "matched_frames": 4, "frames": 8, "is_varied": False},
+            "hold",
+            id="a title card in half of a video",
+        ),
+        pytest.param(
+            {"media": Media.VIDEO, "matched_frames": 5, "frames": 8, "is_varied": False},
+            "refuse",
+            id="a video that hardly moves",
+        ),
+        pytest.param(
+            {"matched_frames": 2, "frames": 8, "is_varied": False},
+            "refuse",
+            id="a listed picture in a video",
+        ),
         pytest.param({"kind": Kind.SHA256, "frames": 9}, "refuse", id="the very file"),
     ],
 )

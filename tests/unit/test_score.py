@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from unspread.fingerprint.score import are_varied, is_enough, score
+from unspread.model import Fingerprint, Kind, Part
+
+
+def frame(bits: int) -> Fingerprint:
+    """A fingerprint with so many bits set, so that two differ by the difference."""
+    return Fingerprint(Kind.PDQ, ((1 << bits) - 1).to_bytes(32), Part.FRAME, 100)
+
+
+def apart(count: int, seed: int = 0) -> list[Fingerprint]:
+    """Fingerprints of unrelated frames."""
+    values = np.random.default_rng(seed).bytes(32 * count)
+    return [
+        Fingerprint(Kind.PDQ, values[at : at + 32], Part.FRAME, 100)
+        for at in range(0, len(values), 32)
+    ]
+
+
+def test_a_score_counts_frames_both_ways():
+    listing = apart(10)
+    found = score(listing[:2] + apart(6, seed=1), listing, 31)
+    assert (found.matched_of_query, found.frames_of_query) == (2, 8)
+    assert (found.matched_of_listing, found.frames_of_listing) == (2, 10)
+    assert found.is_match
+    assert not score(apart(8, seed=1), listing, 31).is_match
+    assert not score([], listing, 31).is_match
+
+
+@pytest.mark.parametrize(("step", "matched"), [(-1, 1), (0, 1), (1, 0)])
+def test_the_radius_of_a_score_is_inclusive(step, matched):
+    assert score([frame(31 + step)], [frame(0)], 31).matched_of_query == matched
+
+
+@pytest.mark.parametrize(
+    ("shown", "others", "is_match"),
+    [
+        pytest.param([0], 1, False, id="half of a film that was looked at twice"),
+        pytest.param([0, 4, 8, 12], 6, False, id="two fifths, and all look the same"),
+        pytest.param([0, 4, 8, 12], 3, True, id="more than half"),
+        pytest.param([0, 40], 8, True, id="a fifth, and two views"),
+        pytest.param([0, 40], 9, False, id="two views, and less than a fifth"),
+        pytest.param([0], 0, True, id="all of a film of one view"),
+    ],
+)
+def test_a_title_card_in_common_makes_no_match(shown, others, is_match):
+    """A listed film begins with views 20 bits around, and goes on for long."""
+    listing = [frame(0), frame(20), frame(40), *apart(60)]
+    query = [frame(bits) for bits in shown] + apart(others, seed=1)
+    assert score(query, listing, 31).is_match == is_match
+
+
+@pytest.mark.parametrize(
+    ("matched", "frames", "varied", "enough"),
+    [(2, 10, True, True), (1, 6, True, False), (5, 10, False, False), (6, 10, False, True)],
+)
+def test_how_much_is_enough(matched, frames, varied, enough):
+    assert is_enough(matched, frames, is_varied=varied) == enough
+
+
+def test_frames_are_varied_if_two_are_no_copies_in_any_turn():
+    near, far = (bytes(frame(bits).value) for bits in (31, 32))
+    zero = bytes(32)
+    assert not are_varied([])
+    assert not are_varied([[zero, far]])
+    assert not are_varied([[zero], [near]])
+    assert are_varied([[zero], [near], [far]])
+    # One view in two turns, both of which match.
+    assert not are_varied([[zero], [far, near]])
