@@ -6,7 +6,7 @@ they stand in JSON, in the feed and in databases, and never change meaning.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Final, NewType
 
@@ -223,6 +223,10 @@ class Feedback:
     count: int = 1
     """Pieces of content concerned, 1..; sent bucketed, so that it singles nobody out."""
     reason: Reason | None = None
+    accounts: int = 0
+    """How many accounts posted it, or tried to, in all so far; 0: not said."""
+    oldest_on: date | None = None
+    """The day on which the oldest copy was posted; None: not said."""
 
     def __post_init__(self) -> None:
         needs_reason = self.kind in {FeedbackKind.KEPT, FeedbackKind.DISPUTED}

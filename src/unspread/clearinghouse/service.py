@@ -63,7 +63,7 @@ from unspread.clearinghouse.housekeeping import Housekeeper
 from unspread.clearinghouse.lookup import Bank, Found, listing_of_handle
 from unspread.clearinghouse.own_entries import OwnEntries
 from unspread.clearinghouse.publisher import DatabaseEntries, Publisher
-from unspread.clearinghouse.rules import MalformedCaseError, assess, to_day
+from unspread.clearinghouse.rules import MalformedCaseError, assess
 from unspread.clearinghouse.settings import Settings
 from unspread.clearinghouse.tokens import Tokens
 from unspread.clearinghouse.writer import Writer
@@ -115,7 +115,15 @@ def _feedback(message: FeedbackText, handles: HandleKey) -> Feedback:
     listing_id = message.listing_id
     if isinstance(listing_id, str):
         listing_id = listing_of_handle(handles, from_b64(listing_id, HANDLE_BYTES, "listing_id"))
-    return Feedback(ListingId(listing_id), kind, message.at, message.count, message.reason)
+    return Feedback(
+        ListingId(listing_id),
+        kind,
+        message.at,
+        message.count,
+        message.reason,
+        message.accounts,
+        message.oldest_on,
+    )
 
 
 class _Readers:
@@ -571,13 +579,7 @@ class Service:
         if len(message.feedback) > MAX_FEEDBACK_AT_ONCE:
             raise InputError(f"at most {MAX_FEEDBACK_AT_ONCE} pieces of feedback at a time")
         said = [
-            store.NewFeedback(
-                each.id,
-                _feedback(each, self.handles),
-                each.accounts,
-                to_day(each.oldest_on) if each.oldest_on else 0,
-            )
-            for each in message.feedback
+            store.NewFeedback(each.id, _feedback(each, self.handles)) for each in message.feedback
         ]
         return await self.write(lambda tx: store.take_feedback(tx, partner_id, said))
 

@@ -24,6 +24,7 @@ from unspread.clearinghouse.rules import (
     renewed_expiry_day,
     standing,
     state_after,
+    to_day,
 )
 from unspread.errors import InputError, StateError, TransportError
 from unspread.feed.records import (
@@ -105,10 +106,6 @@ class NewFeedback:
     external_id: str
     """The partner's own id of it: the same again changes nothing."""
     feedback: Feedback
-    accounts: int = 0
-    """How many accounts posted it, or tried to, in all so far; 0: not said."""
-    oldest_day: int = 0
-    """Day on which the oldest copy was posted; 0: not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -664,8 +661,8 @@ def take_feedback(tx: Transaction, partner_id: str, said: Sequence[NewFeedback])
             int(each.at.timestamp()),
             each.count,
             each.reason or "",
-            new.accounts,
-            new.oldest_day,
+            each.accounts,
+            to_day(each.oldest_on) if each.oldest_on else 0,
             tx.now,
             False,
         )

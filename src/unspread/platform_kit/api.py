@@ -27,6 +27,7 @@ from unspread.errors import (
 )
 from unspread.model import VALUE_BYTES, Kind, Level, Media, Part
 from unspread.platform_kit.access import AccessError, KeyRecord, Scope
+from unspread.platform_kit.accounts import Posting
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.kit import Kit, ScanAnswer
 from unspread.platform_kit.policy import Decision, Match, response_to
@@ -38,6 +39,10 @@ _MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 _PROBES_ON_LOOP: Final = 100
 """More are looked up beside the event loop."""
 RETRY_AFTER_SECONDS: Final = 2
+ACCOUNT_HEADER: Final = "unspread-account"
+"""Names the account that posts the content, by any text that is the same for the same account."""
+POSTED_ON_HEADER: Final = "unspread-posted-on"
+"""The day on which content was posted; today if not said."""
 
 _STATUS: Final = {"accept": 200, "hold": 409, "refuse": 406, "unreadable": 422, "unavailable": 503}
 
@@ -361,6 +366,12 @@ def probe_of(query: Query) -> Probe:
     return Probe(kind, value)
 
 
+def _posting(request: Request) -> Posting:
+    # In headers, not in the address: addresses are logged.
+    headers = request.headers
+    return Posting.from_text(headers.get(ACCOUNT_HEADER, ""), headers.get(POSTED_ON_HEADER, ""))
+
+
 class Interface:
     """The endpoints of one kit."""
 
@@ -373,7 +384,8 @@ class Interface:
         kit = self._kit
         allow(kit, request, Scope.SCAN)
         async with self._media(request) as media:
-            answer = await kit.scan(media, request.query_params.get("reference"))
+            reference = request.query_params.get("reference")
+            answer = await kit.scan(media, reference, _posting(request))
         status = 200 if answer.accepted else _STATUS[answer.decision]
         if answer.decision == Decision.HOLD and request.query_params.get("hold") == "accept":
             status = 202
@@ -415,7 +427,7 @@ class Interface:
         allow(self._kit, request, Scope.CATALOGUE)
         async with self._media(request) as media:
             reference = request.query_params.get("reference", "")
-            matches = await self._kit.remember(media, reference)
+            matches = await self._kit.remember(media, reference, _posting(request))
         return json_response(Recorded(recorded=True, matches=matches))
 
     async def forget(self, request: Request) -> Response:
@@ -427,7 +439,7 @@ class Interface:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(str(error)) from None
         count = len(wanted.references)
-        await asyncio.to_thread(kit.catalogue.forget, wanted.references)
+        await kit.forget(wanted.references)
         await asyncio.to_thread(
             kit.store.audit, key.name, "forget content", str(count), kit.clock()
         )

@@ -138,7 +138,7 @@ async def _keep_house(kit: Kit, wake: asyncio.Event) -> None:
     while True:
         removed = await asyncio.to_thread(kit.store.removed_references)
         if removed:
-            await asyncio.to_thread(kit.catalogue.forget, removed)
+            await kit.forget(removed)
             await asyncio.to_thread(kit.store.references_forgotten, removed)
         await asyncio.to_thread(kit.catalogue.catch_up)
         if await asyncio.to_thread(kit.store.sum_up_blocked, kit.clock()):

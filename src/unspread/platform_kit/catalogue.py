@@ -19,7 +19,7 @@ from unspread.errors import InputError
 from unspread.model import VALUE_BYTES, Fingerprint, Kind, Media, Part
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.catalogue_columns import Columns
-from unspread.platform_kit.store import Finding, Store, time_text
+from unspread.platform_kit.store import Finding, Store, time_of, time_text
 
 MAX_REFERENCE_CHARACTERS: Final = 512
 
@@ -58,7 +58,10 @@ class Catalogue(Protocol):
     """Where the fingerprints of hosted content are kept. Methods block; any thread may call."""
 
     def remember(self, reference: str, media: Media, probes: Sequence[Probe], at: datetime) -> int:
-        """Keep the fingerprints of content, in the place of older ones; the entry's number."""
+        """Keep the fingerprints of content, in the place of older ones; the entry's number.
+
+        `at`: when it was posted, as far as is known.
+        """
 
     def forget(self, references: Iterable[str]) -> None:
         """Erase what is kept of these; unknown ones are no error."""
@@ -71,6 +74,9 @@ class Catalogue(Protocol):
 
     def probes_of(self, reference: str) -> tuple[Probe, ...]:
         """What is kept of one piece of content; nothing if it is unknown."""
+
+    def posted_at(self, reference: str) -> datetime | None:
+        """When one piece of content was posted, as far as is known; None if it is unknown."""
 
     def last_entry(self) -> int:
         """The number of the newest entry, 0 if there was none."""
@@ -266,6 +272,15 @@ class SqliteCatalogue:
             ).fetchone()
         )
         return () if row is None else unpack_probes(row["probes"])
+
+    def posted_at(self, reference: str) -> datetime | None:
+        """When one piece of content was posted, as far as is known; None if it is unknown."""
+        row = self._store.read(
+            lambda c: c.execute(
+                "SELECT seen_at FROM hosted WHERE reference = ?", (reference,)
+            ).fetchone()
+        )
+        return None if row is None else time_of(row["seen_at"])
 
     def last_entry(self) -> int:
         """The number of the newest entry, 0 if there was none."""

@@ -179,6 +179,11 @@ class PostgresCatalogue:
         rows = self._run("SELECT probes FROM unspread_hosted WHERE reference = %s", reference)
         return unpack_probes(bytes(rows[0][0])) if rows else ()
 
+    def posted_at(self, reference: str) -> datetime | None:
+        """When one piece of content was posted, as far as is known; None if it is unknown."""
+        rows = self._run("SELECT seen_at FROM unspread_hosted WHERE reference = %s", reference)
+        return rows[0][0] if rows else None
+
     def last_entry(self) -> int:
         """The number of the newest entry, 0 if there was none."""
         return int(self._run("SELECT coalesce(max(entry), 0) FROM unspread_hosted")[0][0])

@@ -88,7 +88,16 @@ class FeedbackSender:
             return
         while due := await asyncio.to_thread(store.feedback_due, state.number):
             texts = [
-                FeedbackText(each_id, each.listing_id, each.kind, each.at, each.count, each.reason)
+                FeedbackText(
+                    each_id,
+                    each.listing_id,
+                    each.kind,
+                    each.at,
+                    each.count,
+                    each.reason,
+                    each.accounts,
+                    each.oldest_on,
+                )
                 for each_id, each in due
             ]
             await self._post("feedback", FeedbackRequest(texts).to_json())

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from unspread.errors import UnreadableMediaError
 from unspread.model import Listing, Media
 from unspread.platform_kit import snapshots
 from unspread.platform_kit.access import Keys
+from unspread.platform_kit.accounts import UNSAID, Posting
 from unspread.platform_kit.bank import Bank, Probe
 from unspread.platform_kit.catalogue import Catalogue, Wanted, checked_reference
 from unspread.platform_kit.metrics import Metrics
@@ -125,16 +126,21 @@ class Kit:
 
     # Scanning
 
-    async def scan_bytes(self, data: bytes, reference: str | None = None) -> ScanAnswer:
+    async def scan_bytes(
+        self, data: bytes, reference: str | None = None, posting: Posting = UNSAID
+    ) -> ScanAnswer:
         """Scan one upload and make durable what follows. See `scan`."""
-        return await self.scan(data, reference)
+        return await self.scan(data, reference, posting)
 
-    async def scan(self, media: bytes | Path, reference: str | None = None) -> ScanAnswer:
+    async def scan(
+        self, media: bytes | Path, reference: str | None = None, posting: Posting = UNSAID
+    ) -> ScanAnswer:
         """Decide on one upload; returns once everything that follows is durable.
 
         Args:
             media: the raw bytes, or a file that stays until this returns.
             reference: the platform's own name for it; then it is remembered if it is not refused.
+            posting: who uploads it and when it was posted, as far as the platform says.
 
         Raises:
             MalformedReferenceError: if the reference is not one.
@@ -155,14 +161,16 @@ class Kit:
                 self.metrics.fail_open.labels("unreadable").inc()
             return ScanAnswer("unreadable", False, accepted, str(error))
         with span("decide", media=scanned.media) as current:
-            answer = await self.decide(scanned, reference)
+            answer = await self.decide(scanned, reference, posting)
             if current is not None:
                 current.set_attribute("decision", answer.decision)
         if reference is not None and answer.decision == Decision.HOLD and self.keep_held:
             await asyncio.to_thread(self.keep_held, reference, media)
         return answer
 
-    async def decide(self, scanned: Scanned, reference: str | None = None) -> ScanAnswer:
+    async def decide(
+        self, scanned: Scanned, reference: str | None = None, posting: Posting = UNSAID
+    ) -> ScanAnswer:
         """As `scan`, for media that is fingerprinted already."""
         version = self.bank.version
         if len(scanned.probes) > _PROBES_ON_LOOP:
@@ -171,9 +179,9 @@ class Kit:
             answer = self._answer(scanned)
         self.metrics.scans.labels(answer.decision).inc()
         if answer.decision == Decision.REFUSE:
-            await self._count_blocked(answer)
+            await self._count_blocked(answer, posting)
         elif reference is not None:
-            await self._remember(scanned, reference, version, answer)
+            await self._remember(scanned, reference, version, answer, posting)
         return answer
 
     def look_up(
@@ -182,7 +190,7 @@ class Kit:
         """All matches of fingerprints, nearest first; nothing is decided or kept."""
         return self.bank.matches(probes, self.lists if lists is None else lists)
 
-    async def remember(self, media: bytes | Path, reference: str) -> int:
+    async def remember(self, media: bytes | Path, reference: str, posting: Posting = UNSAID) -> int:
         """Take hosted content into the catalogue; how many listings it matches now.
 
         Raises:
@@ -190,11 +198,13 @@ class Kit:
         """
         reference = checked_reference(reference)
         scanned = await self.scanner.scan(media)
-        return await self.remember_scanned(scanned, reference)
+        return await self.remember_scanned(scanned, reference, posting)
 
-    async def remember_scanned(self, scanned: Scanned, reference: str) -> int:
+    async def remember_scanned(
+        self, scanned: Scanned, reference: str, posting: Posting = UNSAID
+    ) -> int:
         """As `remember`, for media that is fingerprinted already."""
-        await self._write_entry(scanned, reference)
+        await self._write_entry(scanned, reference, posting)
         matches = await asyncio.to_thread(self.look_up, scanned.probes)
         await self._act_on_hosted(matches, reference)
         return len(matches)
@@ -244,38 +254,48 @@ class Kit:
             self.metrics.fail_open.labels("unavailable").inc()
         return ScanAnswer("unavailable", False, accepted, reason)
 
-    async def _count_blocked(self, answer: ScanAnswer) -> None:
+    async def _count_blocked(self, answer: ScanAnswer, posting: Posting) -> None:
         refusing = [
             (match.list_number, int(match.listing_id))
             for match in answer.matches
             if response_to(match, self.lists[match.list_name]) is Response.REFUSE
         ]
-        await asyncio.to_thread(self.store.count_blocked, refusing)
+        await asyncio.to_thread(self.store.count_blocked, refusing, posting.account)
         self.wake_feedback()
 
     async def _remember(
-        self, scanned: Scanned, reference: str, version: int, answer: ScanAnswer
+        self,
+        scanned: Scanned,
+        reference: str,
+        version: int,
+        answer: ScanAnswer,
+        posting: Posting,
     ) -> None:
         if not self.settings.remember_uploads:
             return
         if answer.decision == Decision.HOLD:
-            await self._write_entry(scanned, reference)
+            await self._write_entry(scanned, reference, posting)
             await self._act_on_hosted(answer.matches, reference, origin=Origin.UPLOAD)
         else:
-            await self._write_entry(scanned, reference)
+            await self._write_entry(scanned, reference, posting)
         # A listing that came between the match and the entry was searched for before the entry
         # was there; one that comes later is searched for with it.
         if self.bank.version != version:
             again = await asyncio.to_thread(self.look_up, scanned.probes)
             await self._act_on_hosted(again, reference)
 
-    async def _write_entry(self, scanned: Scanned, reference: str) -> None:
+    async def _write_entry(self, scanned: Scanned, reference: str, posting: Posting) -> None:
+        if posting.account:
+            await asyncio.to_thread(self.store.note_posting, reference, posting.account)
+        posted_at = self.clock()
+        if posting.on is not None:
+            posted_at = datetime.combine(posting.on, time(), UTC)
         self._turn += 1
         turn = self._turn
         self._remembering[turn] = await asyncio.to_thread(self.catalogue.last_entry)
         try:
             await asyncio.to_thread(
-                self.catalogue.remember, reference, scanned.media, scanned.probes, self.clock()
+                self.catalogue.remember, reference, scanned.media, scanned.probes, posted_at
             )
         finally:
             del self._remembering[turn]
@@ -403,6 +423,7 @@ class Kit:
             return 0
         name = self.names[number]
         rule = f"{name}: {listing.level} -> {response}"
+        oldest_on = await asyncio.to_thread(self._oldest_on, findings)
         queued = await asyncio.to_thread(
             lambda: self.store.record_findings(
                 number,
@@ -412,12 +433,22 @@ class Kit:
                 rule=rule,
                 origin=origin,
                 at=self.clock(),
+                oldest_on=oldest_on,
             )
         )
         if queued:
             self.metrics.actions.labels(response).inc(queued)
             self.wake_feedback()
         return queued
+
+    def _oldest_on(self, findings: Sequence[Finding]) -> date | None:
+        posted = [self.catalogue.posted_at(each.reference) for each in findings]
+        return min((each.date() for each in posted if each is not None), default=None)
+
+    async def forget(self, references: Sequence[str]) -> None:
+        """Erase what is kept of content that is gone; unknown ones are no error."""
+        await asyncio.to_thread(self.catalogue.forget, references)
+        await asyncio.to_thread(self.store.forget_postings, references)
 
     # Lists
 

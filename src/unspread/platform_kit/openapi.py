@@ -15,7 +15,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from unspread.platform_kit.access import Scope
+from unspread.platform_kit.accounts import MAX_ACCOUNT_CHARACTERS
 from unspread.platform_kit.api import (
+    ACCOUNT_HEADER,
+    POSTED_ON_HEADER,
     ForgetRequest,
     Forgotten,
     LiveText,
@@ -59,6 +62,7 @@ class Operation:
     """What its JSON is; `bytes`: the media as it is; None: none."""
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Parameter → its schema; with `required` beside it where it must be given."""
+    headers: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 _REFERENCE: Final = {
@@ -66,6 +70,14 @@ _REFERENCE: Final = {
     "minLength": 1,
     "maxLength": MAX_REFERENCE_CHARACTERS,
     "description": "Your own name for the content, printable.",
+}
+_POSTING: Final[Mapping[str, dict[str, Any]]] = {
+    ACCOUNT_HEADER: {
+        "type": "string",
+        "maxLength": MAX_ACCOUNT_CHARACTERS,
+        "description": "Any text that is the same for the same account: a number, a pseudonym.",
+    },
+    POSTED_ON_HEADER: {"type": "string", "format": "date", "description": "When it was posted."},
 }
 _REFUSED: Final = {
     400: Answer("malformed", ProblemText),
@@ -96,6 +108,7 @@ OPERATIONS: Final = (
         scope=Scope.SCAN,
         body=bytes,
         query={"reference": _REFERENCE, "hold": {"type": "string", "enum": ["accept"]}},
+        headers=_POSTING,
     ),
     Operation(
         "/lookup",
@@ -120,6 +133,7 @@ OPERATIONS: Final = (
         scope=Scope.CATALOGUE,
         body=bytes,
         query={"reference": _REFERENCE | {"required": True}},
+        headers=_POSTING,
     ),
     Operation(
         "/catalogue/forget",
@@ -206,16 +220,18 @@ def _operation(one: Operation, schema_of: Mapping[type, Any]) -> dict[str, Any]:
             str(status): _answer(answer, schema_of) for status, answer in one.answers.items()
         },
     }
-    if one.query:
-        made["parameters"] = [
-            {
-                "name": name,
-                "in": "query",
-                "required": schema.get("required", False),
-                "schema": {key: value for key, value in schema.items() if key != "required"},
-            }
-            for name, schema in one.query.items()
-        ]
+    parameters = [
+        {
+            "name": name,
+            "in": place,
+            "required": schema.get("required", False),
+            "schema": {key: value for key, value in schema.items() if key != "required"},
+        }
+        for place, given in (("query", one.query), ("header", one.headers))
+        for name, schema in given.items()
+    ]
+    if parameters:
+        made["parameters"] = parameters
     if one.body is bytes:
         content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         made["requestBody"] = {"required": True, "content": content}

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
@@ -29,6 +29,7 @@ from unspread.model import (
     Reason,
     State,
 )
+from unspread.platform_kit.accounts import MAX_COUNTED, Accounts, rounded
 from unspread.platform_kit.database import Database
 from unspread.platform_kit.packing import Packed, pack, unpack
 
@@ -96,6 +97,15 @@ _SCHEMA: Final = (
     """CREATE TABLE descriptors (
         list INTEGER NOT NULL, listing_id INTEGER NOT NULL, descriptor TEXT NOT NULL,
         PRIMARY KEY (list, listing_id, descriptor)) WITHOUT ROWID""",
+    "ALTER TABLE feedback ADD COLUMN accounts INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE feedback ADD COLUMN oldest_on TEXT",
+    "CREATE TABLE postings (reference TEXT PRIMARY KEY, account INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE posters (
+        list INTEGER NOT NULL, listing_id INTEGER NOT NULL, account INTEGER NOT NULL,
+        PRIMARY KEY (list, listing_id, account)) WITHOUT ROWID""",
+    """CREATE TABLE oldest_copies (
+        list INTEGER NOT NULL, listing_id INTEGER NOT NULL, oldest_on TEXT NOT NULL,
+        PRIMARY KEY (list, listing_id)) WITHOUT ROWID""",
 )
 
 
@@ -228,6 +238,7 @@ class Store:
         """Open or create the store under the data directory."""
         self._database = Database(data / FILE_NAME)
         self._database.migrate("kit", _SCHEMA)
+        self._accounts = Accounts(data / "accounts.key")
         self._has_new_actions = False
         self._on_actions: list[Callable[[], None]] = []
         self._database.on_commit(self._committed)
@@ -531,12 +542,14 @@ class Store:
         rule: str,
         origin: Origin,
         at: datetime,
+        oldest_on: date | None = None,
     ) -> int:
         """Record hosted content that matches a listing; queue what is to be done, each once.
 
         Args:
             action: `remove` or `hold`; None records that nothing is to be done, and releases
                 what was held for this listing.
+            oldest_on: the day on which the oldest of these was posted, as far as is known.
 
         Returns:
             How many actions were queued.
@@ -555,8 +568,18 @@ class Store:
                     connection, number, current, finding, action, rule=rule, origin=origin, at=at
                 )
             if queued:
+                if oldest_on is not None:
+                    _note_age(connection, number, listing.listing_id, oldest_on)
                 self._say(
-                    connection, number, listing.listing_id, FeedbackKind.FOUND, at, count=queued
+                    connection,
+                    number,
+                    listing.listing_id,
+                    FeedbackKind.FOUND,
+                    at,
+                    count=queued,
+                    # An old copy that nobody stands by suspends the listing, and releases what is
+                    # held: where a person decides, the age is told with that person's word.
+                    tells_age=action is not ActionKind.HOLD,
                 )
             return queued
 
@@ -583,6 +606,11 @@ class Store:
         if before in {action, ActionKind.REMOVE}:
             return False
         connection.execute("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?)", (*key, action))
+        posted_by = connection.execute(
+            "SELECT account FROM postings WHERE reference = ?", (finding.reference,)
+        ).fetchone()
+        if posted_by is not None:
+            _count_account(connection, number, listing.listing_id, posted_by["account"])
         if before == ActionKind.HOLD:
             _close(connection, number, listing.listing_id, finding.reference, at)
         self._queue(connection, number, listing, finding, action, rule=rule, origin=origin, at=at)
@@ -706,6 +734,9 @@ class Store:
                 )
                 released += 1
         connection.execute("DELETE FROM findings WHERE list = ? AND listing_id = ?", key)
+        if listing.state in _ERASED_STATES:
+            connection.execute("DELETE FROM posters WHERE list = ? AND listing_id = ?", key)
+            connection.execute("DELETE FROM oldest_copies WHERE list = ? AND listing_id = ?", key)
         return released
 
     def with_findings(self, listings: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -966,17 +997,30 @@ class Store:
 
     # Feedback
 
-    def count_blocked(self, refusals: Iterable[tuple[int, int]]) -> None:
-        """Count refused uploads, as (list number, listing id); reported in sums."""
+    def count_blocked(self, refusals: Iterable[tuple[int, int]], account: str = "") -> None:
+        """Count refused uploads, as (list number, listing id), and who tried; told in sums."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO blocked (list, listing_id, count) VALUES (?, ?, 1)"
-                " ON CONFLICT DO UPDATE SET count = count + 1",
-                list(refusals),
-            )
+            for number, listing_id in refusals:
+                connection.execute(
+                    "INSERT INTO blocked (list, listing_id, count) VALUES (?, ?, 1)"
+                    " ON CONFLICT DO UPDATE SET count = count + 1",
+                    (number, listing_id),
+                )
+                if account:
+                    _count_account(connection, number, listing_id, self._accounts.number(account))
 
         self.write(work)
+
+    def note_posting(self, reference: str, account: str) -> None:
+        """Note which account posted content, as a number that stands for it."""
+        row = (reference, self._accounts.number(account))
+        self.write(lambda c: c.execute("INSERT OR REPLACE INTO postings VALUES (?, ?)", row))
+
+    def forget_postings(self, references: Iterable[str]) -> None:
+        """Erase who posted what is gone."""
+        values = [(each,) for each in references]
+        self.write(lambda c: c.executemany("DELETE FROM postings WHERE reference = ?", values))
 
     def sum_up_blocked(self, at: datetime) -> int:
         """Turn new refusals into feedback, one piece for each listing; how many there were."""
@@ -1010,11 +1054,24 @@ class Store:
         at: datetime,
         count: int = 1,
         reason: Reason | None = None,
+        *,
+        tells_age: bool = True,
     ) -> None:
+        key = (number, listing_id)
+        accounts = oldest_on = None
+        if kind in {FeedbackKind.FOUND, FeedbackKind.BLOCKED}:
+            (accounts,) = connection.execute(
+                "SELECT count(*) FROM posters WHERE list = ? AND listing_id = ?", key
+            ).fetchone()
+        if tells_age and kind is not FeedbackKind.BLOCKED:
+            oldest_on = connection.execute(
+                "SELECT oldest_on FROM oldest_copies WHERE list = ? AND listing_id = ?", key
+            ).fetchone()
         said = Feedback(listing_id, kind, at, bucketed(max(count, 1)), reason)
         turn = _advance(connection, "feedback", 1)
         connection.execute(
-            "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO feedback (id, list, listing_id, kind, at, count, reason, accounts,"
+            " oldest_on) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 f"{_counter(connection, 'instance')}-{turn}",
                 number,
@@ -1023,6 +1080,8 @@ class Store:
                 time_text(said.at),
                 said.count,
                 said.reason,
+                rounded(accounts or 0),
+                oldest_on and oldest_on[0],
             ),
         )
 
@@ -1043,6 +1102,8 @@ class Store:
                         time_of(row["at"]),
                         row["count"],
                         Reason(row["reason"]) if row["reason"] else None,
+                        row["accounts"],
+                        date.fromisoformat(row["oldest_on"]) if row["oldest_on"] else None,
                     ),
                 )
                 for row in rows
@@ -1186,6 +1247,26 @@ def _close(
         " ELSE state END WHERE list = ? AND listing_id = ? AND reference = ?"
         " AND action = 'hold' AND closed_at IS NULL",
         (time_text(at), number, listing_id, reference),
+    )
+
+
+def _count_account(
+    connection: sqlite3.Connection, number: int, listing_id: int, account: int
+) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO posters SELECT ?1, ?2, ?3 WHERE"
+        " (SELECT count(*) FROM posters WHERE list = ?1 AND listing_id = ?2) < ?4",
+        (number, listing_id, account, MAX_COUNTED),
+    )
+
+
+def _note_age(
+    connection: sqlite3.Connection, number: int, listing_id: int, oldest_on: date
+) -> None:
+    connection.execute(
+        "INSERT INTO oldest_copies VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET oldest_on = min(oldest_on, excluded.oldest_on)",
+        (number, listing_id, oldest_on.isoformat()),
     )
 
 

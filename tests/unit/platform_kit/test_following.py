@@ -227,10 +227,10 @@ def test_a_listing_that_comes_between_match_and_catalogue_finds_the_upload(
     kit = platform.kit
     write_entry = type(kit)._write_entry
 
-    async def listing_comes_first(kit, scanned, reference):
+    async def listing_comes_first(kit, scanned, *how):
         clearinghouse.protect(picture(1))
         await asyncio.to_thread(platform.sync)
-        await write_entry(kit, scanned, reference)
+        await write_entry(kit, scanned, *how)
 
     monkeypatch.setattr(type(kit), "_write_entry", listing_comes_first)
 

@@ -9,6 +9,7 @@ days: nothing needs to be kept here.
 import hashlib
 import hmac
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from unspread.errors import InputError, TransportError, TrustError
+from unspread.platform_kit.accounts import Posting
 from unspread.platform_kit.api import answering_errors
 from unspread.platform_kit.hooks.fetch import FetchRefusedError, fetch, host_of
 from unspread.platform_kit.hooks.settings import MastodonSettings
@@ -46,6 +48,7 @@ class _Attachment(msgspec.Struct, frozen=True):
 class _Status(msgspec.Struct, frozen=True):
     id: str
     account: _Account
+    created_at: datetime | None = None
     media_attachments: tuple[_Attachment, ...] = ()
 
 
@@ -118,7 +121,12 @@ class Mastodon:
         except FetchRefusedError as error:
             _log.warning("media_not_scanned", why=str(error))
             return Decision.ACCEPT
-        answer = await self._kit.scan_bytes(content, f"mastodon/{status.id}/{attachment.id}")
+        posted_on = status.created_at.date() if status.created_at else None
+        answer = await self._kit.scan_bytes(
+            content,
+            f"mastodon/{status.id}/{attachment.id}",
+            Posting(status.account.id, posted_on),
+        )
         if answer.decision == "unavailable":
             # Not 2xx: Mastodon sends the same webhook again later.
             raise TransportError(answer.reason)
