@@ -1,6 +1,7 @@
 /** SHA-256 and MD5 of a file of any length, in one pass and bounded memory. */
 
-import { md5, sha256 } from '../vendor/noble.js';
+import { sha256 } from '../vendor/noble.js';
+import { Md5 } from './md5.js';
 import { toHex, UnreadableMediaError } from './media.js';
 
 /** Short enough to lie between two frames of a video without its decoder waiting. */
@@ -16,7 +17,7 @@ const MAX_WHOLE_BYTES = 64 * SLICE_BYTES;
 export async function digests(file, watch) {
   const whole = file.size <= MAX_WHOLE_BYTES ? crypto.subtle : undefined;
   const sha = whole ? null : sha256.create();
-  const md = md5.create();
+  const md = new Md5();
   for (let at = 0; at < file.size; at += SLICE_BYTES) {
     const slice = await bytesOf(file.slice(at, at + SLICE_BYTES));
     sha?.update(slice);

@@ -269,71 +269,6 @@ export class LumaSampler {
 }
 
 /**
- * Samples a picture from its pixels. Each row is added to the sums of the one or two samples that
- * look at it, and only a finished sum is weighed across: in whole numbers, three times faster
- * than weighing every row. The sums are the same as those of `LumaSampler`.
- */
-export class PixelSampler {
-  /**
-   * @param {number} width in pixels, at least MIN_SIDE_PIXELS
-   * @param {number} height in pixels, at least MIN_SIDE_PIXELS
-   */
-  constructor(width, height) {
-    this.sampler = new LumaSampler(width, height);
-    this.whole = wholeWeights(this.sampler.down, height, MAX_WHOLE_WINDOW);
-    this.luma = new Int32Array(width);
-    /** @type {{sample: number, sums: Int32Array | Float64Array, scale: number}[]} begun, not ended */
-    this.open = [];
-    this.begun = 0;
-  }
-
-  /**
-   * @param {Uint32Array} pixels opaque, red in the lowest byte
-   * @param {number} first pixel of the next row
-   * @param {Float64Array} cells of this row, to which the luma of `side` neighbours is added
-   * @param {number} side
-   */
-  addRow(pixels, first, cells, side) {
-    const { sampler, whole, luma } = this;
-    if (whole === null) {
-      addPixels(pixels, first, luma.fill(0), 1, cells, side);
-      sampler.addRow(luma);
-      return;
-    }
-    const { down } = sampler;
-    const row = sampler.nextRow++;
-    for (; this.begun < SIDE && down.start[this.begun] <= row; this.begun++) {
-      const isWhole = whole.isWhole[this.begun];
-      const sums = isWhole ? new Int32Array(luma.length) : new Float64Array(luma.length);
-      this.open.push({ sample: this.begun, sums, scale: isWhole ? whole.scale : 1 });
-    }
-    // The first sample of whole weights takes the pixels themselves; others, seldom, the luma.
-    const straight = this.open.length === 1 && this.open[0].sums instanceof Int32Array ? this.open[0] : null;
-    if (straight === null) {
-      addPixels(pixels, first, luma.fill(0), 1, cells, side);
-    } else {
-      const weight = whole.weights[down.at[straight.sample] + row - down.start[straight.sample]];
-      addPixels(pixels, first, /** @type {Int32Array} */ (straight.sums), weight, cells, side);
-    }
-    for (const { sample, sums } of straight === null ? this.open : []) {
-      const at = down.at[sample] + row - down.start[sample];
-      const weight = sums instanceof Int32Array ? whole.weights[at] : down.weight[at];
-      for (let x = 0; x < luma.length; x++) sums[x] += weight * luma[x];
-    }
-    this.open = this.open.filter(({ sample, sums, scale }) => {
-      if (down.end[sample] > row + 1) return true;
-      sampler.setSample(sample, sums, scale);
-      return false;
-    });
-  }
-
-  /** The 64x64 matrix of the luma, 0..255. */
-  matrix() {
-    return this.sampler.upright(LUMA_SCALE);
-  }
-}
-
-/**
  * One or two rows into the lanes of their sums.
  * @param {Uint32Array} even
  * @param {Uint32Array} odd
@@ -360,38 +295,6 @@ function addRows(even, odd, pixels, one, other, weight) {
   }
 }
 
-/** Of luma in thousandths, so that sums are whole numbers. */
-const LUMA_SCALE = 1 / 1000;
-
-/**
- * The luma of a row of pixels, in thousandths: weighted into `sums`, plain into `cells`. The one
- * loop that touches every pixel of a picture.
- * @param {Uint32Array} pixels
- * @param {number} first
- * @param {Int32Array} sums one for each pixel of the row
- * @param {number} weight
- * @param {Float64Array} cells
- * @param {number} side pixels of a cell
- */
-function addPixels(pixels, first, sums, weight, cells, side) {
-  const width = sums.length;
-  const columns = cells.length;
-  let x = 0;
-  for (let column = 0; column <= columns; column++) {
-    // What is left on the right of the last whole cell belongs to none.
-    const end = column < columns ? x + side : width;
-    let sum = 0;
-    for (; x < end; x++) {
-      const pixel = pixels[first + x];
-      const green = (pixel >>> 8) & 255;
-      const luma = (Math.imul(299, pixel & 255) + Math.imul(587, green) + Math.imul(114, (pixel >>> 16) & 255)) | 0;
-      sum = (sum + luma) | 0;
-      sums[x] = (sums[x] + Math.imul(weight, luma)) | 0;
-    }
-    if (column < columns) cells[column] += sum;
-  }
-}
-
 /**
  * @typedef {object} WholeWeights of tents, times a whole number
  * @property {Int32Array} weights
@@ -401,8 +304,6 @@ function addPixels(pixels, first, sums, weight, cells, side) {
 
 /** With larger windows the sums of a tent would not fit into a lane of 16 bits. */
 const MAX_LANE_WINDOW = 16;
-/** With larger windows those of luma in thousandths would not fit into 31 bits. */
-const MAX_WHOLE_WINDOW = 91;
 
 /**
  * Tents that no edge cuts short have whole weights over the square of the window, rising by one
@@ -412,7 +313,7 @@ const MAX_WHOLE_WINDOW = 91;
  * @param {number} maxWindow
  * @returns {WholeWeights | null} null if the window is too large
  */
-function wholeWeights(made, length, maxWindow) {
+export function wholeWeights(made, length, maxWindow) {
   const window = Math.ceil(length / (2 * SIDE));
   if (window > maxWindow) return null;
   const weights = Int32Array.from(made.weight, (weight) => Math.round(weight * window ** 2));

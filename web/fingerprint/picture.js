@@ -8,7 +8,8 @@
 
 import { checkPixels, withoutProfile } from './container.js';
 import { toHex, UnreadableMediaError } from './media.js';
-import { MIN_SIDE_PIXELS, pdqOf, PixelSampler } from './pdq.js';
+import { MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
+import { PixelSampler } from './pixels.js';
 import { CellSums, windowFingerprints } from './windows.js';
 
 /** A megabyte: larger strips fall out of the processor's cache between drawing and reading. */
@@ -45,7 +46,7 @@ export async function pictureFingerprints(file, format, decoders, part = WHOLE, 
   const [decoded, other] = await Promise.allSettled([decoding, whileDecoding()]);
   if (decoded.status === 'rejected') throw decoded.reason;
   if (other.status === 'rejected') throw other.reason;
-  const { sampler, cells } = read(decoded.value, part, format !== 'avif');
+  const { sampler, cells } = await read(decoded.value, part, format !== 'avif');
   const whole = fingerprintOf(pdqOf(sampler.matrix()), 'whole');
   return [whole, ...windowFingerprints(cells).map((window) => fingerprintOf(window, 'window'))];
 }
@@ -57,27 +58,6 @@ export async function pictureFingerprints(file, format, decoders, part = WHOLE, 
  */
 function fingerprintOf({ hash, quality }, part) {
   return { kind: 'pdq', value: toHex(hash), part, quality };
-}
-
-/** What is kept of the pixels that stream by. */
-class Reading {
-  /**
-   * @param {number} width
-   * @param {number} height
-   */
-  constructor(width, height) {
-    this.sampler = new PixelSampler(width, height);
-    this.cells = new CellSums(width, height);
-    this.nextRow = 0;
-  }
-
-  /**
-   * @param {Uint32Array} pixels
-   * @param {number} first pixel of the next row
-   */
-  addRow(pixels, first) {
-    this.sampler.addRow(pixels, first, this.cells.rowOf(this.nextRow++), this.cells.side);
-  }
 }
 
 /** Formats whose colour profiles `withoutProfile` cuts out: there is nothing left to convert by. */
@@ -108,49 +88,129 @@ async function decode(blob, format, decoders) {
 /**
  * @param {ImageBitmap | Decoded} decoded
  * @param {Part} part
- * @param {boolean} blends see `readBitmap`
- * @returns {Reading}
+ * @param {boolean} blends see `readCanvas`
+ * @returns {Promise<Reading>}
  */
-function read(decoded, part, blends) {
+async function read(decoded, part, blends) {
+  const box = boxOf(part, decoded.width, decoded.height);
   if ('rgba' in decoded) {
-    const { x, y, width, height } = boxOf(part, decoded.width, decoded.height);
-    const reading = new Reading(width, height);
-    const pixels = words(decoded.rgba);
-    for (let row = y; row < y + height; row++) reading.addRow(pixels, row * decoded.width + x);
+    const reading = begun(box);
+    const first = box.y * decoded.width + box.x;
+    reading.sampler.addRows(words(decoded.rgba), first, decoded.width, box.height);
     return reading;
   }
   try {
-    return readBitmap(decoded, part, blends);
+    return (await readFrame(decoded, box)) ?? readCanvas(decoded, box, blends);
   } finally {
     decoded.close();
   }
 }
 
 /**
+ * What is kept of the pixels that stream by.
+ * @typedef {{sampler: PixelSampler, cells: CellSums}} Reading
+ */
+
+/**
+ * @param {Box} box
+ * @param {import('./pixels.js').Order} [order]
+ * @returns {Reading}
+ */
+function begun({ width, height }, order) {
+  const cells = new CellSums(width, height);
+  return { sampler: new PixelSampler(width, height, cells, order), cells };
+}
+
+/** @type {Record<string, import('./pixels.js').Order>} of formats that cannot be translucent */
+const OPAQUE_ORDERS = { RGBX: 'rgb', BGRX: 'bgr' };
+
+/**
+ * An opaque picture's pixels, from a frame of video made of it: a tenth of the canvas's time. No
+ * rule says that a frame keeps the turn of EXIF, and Chromium's does not; so a row of each strip
+ * is read through the canvas too, and where one pixel differs the canvas has to give them all.
  * @param {ImageBitmap} bitmap
- * @param {Part} part
+ * @param {Box} box
+ * @returns {Promise<Reading | null>} null if its pixels are not those of the canvas
+ */
+async function readFrame(bitmap, box) {
+  const frame = frameOf(bitmap);
+  if (frame === null) return null;
+  try {
+    const order = OPAQUE_ORDERS[frame.format ?? ''];
+    if (!order || frame.codedWidth !== bitmap.width || frame.codedHeight !== bitmap.height) return null;
+    const { x, y, width, height } = box;
+    const reading = begun(box, order);
+    const rows = stripRows(box);
+    const strip = new Uint8Array(4 * width * rows);
+    const control = readable(new OffscreenCanvas(width, 1));
+    for (let top = 0; top < height; top += rows) {
+      const count = Math.min(rows, height - top);
+      const [{ offset, stride }] = await frame.copyTo(strip, { rect: { x, y: y + top, width, height: count } });
+      if (offset !== 0 || stride !== 4 * width) return null;
+      control.drawImage(bitmap, -x, -y - top);
+      if (!isSameRow(strip, control.getImageData(0, 0, width, 1).data, order)) return null;
+      reading.sampler.addRows(words(strip), 0, width, count);
+    }
+    return reading;
+  } finally {
+    frame.close();
+  }
+}
+
+/** @param {ImageBitmap} bitmap */
+function frameOf(bitmap) {
+  if (typeof VideoFrame === 'undefined') return null;
+  try {
+    return new VideoFrame(bitmap, { timestamp: 0 });
+  } catch {
+    // Not every browser that has frames makes them of pictures.
+    return null;
+  }
+}
+
+/**
+ * @param {Uint8Array} row of a frame
+ * @param {Uint8ClampedArray} control red, green, blue and alpha
+ * @param {import('./pixels.js').Order} order of the frame's bytes
+ */
+function isSameRow(row, control, order) {
+  const [red, blue] = order === 'rgb' ? [0, 2] : [2, 0];
+  for (let at = 0; at < control.length; at += 4) {
+    if (row[at + red] !== control[at] || row[at + 1] !== control[at + 1] || row[at + blue] !== control[at + 2]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/**
+ * @param {ImageBitmap} bitmap
+ * @param {Box} box
  * @param {boolean} blends whether the browser reads transparency as it is written: Chromium
  *   stretches that of AVIF, so that what shines through would get another fingerprint
  * @returns {Reading}
  */
-function readBitmap(bitmap, part, blends) {
-  const { x, y, width, height } = boxOf(part, bitmap.width, bitmap.height);
-  const reading = new Reading(width, height);
-  const rows = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
-  const canvas = new OffscreenCanvas(width, rows);
-  const context = readable(canvas);
+function readCanvas(bitmap, box, blends) {
+  const { x, y, width, height } = box;
+  const reading = begun(box);
+  const rows = stripRows(box);
+  const context = readable(new OffscreenCanvas(width, rows));
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
     context.fillStyle = '#fff';
     if (blends) context.fillRect(0, 0, width, count);
     else context.clearRect(0, 0, width, count);
-    context.drawImage(bitmap, x, y + top, width, count, 0, 0, width, count);
-    const { data } = context.getImageData(0, 0, width, count);
-    const pixels = words(data);
+    context.drawImage(bitmap, -x, -y - top);
+    const pixels = words(context.getImageData(0, 0, width, count).data);
     if (!blends && pixels.some((pixel) => pixel >>> 24 < 255)) throw new UnreadableMediaError('no_decoder');
-    for (let row = 0; row < count; row++) reading.addRow(pixels, row * width);
+    reading.sampler.addRows(pixels, 0, width, count);
   }
   return reading;
+}
+
+/** @param {Box} box */
+function stripRows({ width, height }) {
+  return Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
 }
 
 /** @param {Uint8ClampedArray | Uint8Array} rgba */
@@ -165,10 +225,13 @@ function readable(canvas) {
   return context;
 }
 
+/** @typedef {{x: number, y: number, width: number, height: number}} Box in pixels */
+
 /**
  * @param {Part} part
  * @param {number} width of the whole picture, in pixels
  * @param {number} height
+ * @returns {Box}
  */
 function boxOf(part, width, height) {
   checkPixels(width * height);

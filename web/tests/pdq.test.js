@@ -3,7 +3,8 @@ import { test } from 'node:test';
 
 import { Dense } from '../fingerprint/dense.js';
 import { kindOf, StoppedError, UnreadableMediaError, Watch } from '../fingerprint/media.js';
-import { distanceBits, LumaSampler, pdqOf, PixelSampler, tents, UPRIGHT } from '../fingerprint/pdq.js';
+import { distanceBits, LumaSampler, pdqOf, tents, UPRIGHT } from '../fingerprint/pdq.js';
+import { PixelSampler } from '../fingerprint/pixels.js';
 import { CellSums } from '../fingerprint/windows.js';
 
 /** Pixels that look random and are the same in every run. */
@@ -96,29 +97,38 @@ for (const [width, height] of [
   [5, 7],
   [6, 11_649],
   [40, 3024],
+  [33, 4032],
+  [8, 8193],
+  [2000, 9],
 ]) {
-  test(`the pixels of ${width} x ${height} give the samples and cells of their luma, row by row`, () => {
-    const bytes = noise(4 * width * height, width + height);
-    const pixels = new Uint32Array(bytes.buffer);
-    const fast = new PixelSampler(width, height);
-    const cells = new CellSums(width, height);
-    const slow = new LumaSampler(width, height);
-    const sums = new Float64Array(cells.cells.length);
-    for (let row = 0; row < height; row++) {
-      fast.addRow(pixels, row * width, cells.rowOf(row), cells.side);
-      const luma = Int32Array.from({ length: width }, (_, x) => {
-        const [red, green, blue] = bytes.subarray(4 * (row * width + x));
-        return 299 * red + 587 * green + 114 * blue;
-      });
-      slow.addRow(luma);
-      const [i, { side, columns }] = [Math.floor(row / cells.side), cells];
-      if (i >= cells.rows) continue;
-      for (let x = 0; x < columns * side; x++) sums[i * columns + Math.floor(x / side)] += luma[x];
-    }
-    assert.deepEqual(cells.cells, sums);
-    const [one, other] = [fast.matrix(), slow.upright(1 / 1000)];
-    assert.ok(one.every((value, at) => Math.abs(value - other[at]) < 1e-9));
-  });
+  for (const order of ['rgb', 'bgr']) {
+    test(`the pixels of ${width} x ${height}, ${order}, give the samples and cells of their luma`, () => {
+      const bytes = noise(4 * width * height, width + height);
+      // The brightest there is, where sums are nearest to what a word holds.
+      bytes.fill(255, 0, bytes.length / 2);
+      const pixels = new Uint32Array(bytes.buffer);
+      const cells = new CellSums(width, height);
+      const fast = new PixelSampler(width, height, cells, order);
+      for (let row = 0, count = 1; row < height; row += count, count = Math.min(count + 1, height - row)) {
+        fast.addRows(pixels, row * width, width, count);
+      }
+      const slow = new LumaSampler(width, height);
+      const sums = new Float64Array(cells.cells.length);
+      for (let row = 0; row < height; row++) {
+        const luma = Int32Array.from({ length: width }, (_, x) => {
+          const [one, green, other] = bytes.subarray(4 * (row * width + x));
+          return order === 'rgb' ? 299 * one + 587 * green + 114 * other : 114 * one + 587 * green + 299 * other;
+        });
+        slow.addRow(luma);
+        const [i, { side, columns }] = [Math.floor(row / cells.side), cells];
+        if (i >= cells.rows) continue;
+        for (let x = 0; x < columns * side; x++) sums[i * columns + Math.floor(x / side)] += luma[x];
+      }
+      assert.deepEqual(cells.cells, sums);
+      const [one, other] = [fast.matrix(), slow.upright(1 / 1000)];
+      assert.ok(one.every((value, at) => Math.abs(value - other[at]) < 1e-9));
+    });
+  }
 }
 
 test('a flat picture is 64 zeros with quality 0', () => {

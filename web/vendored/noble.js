@@ -1,4 +1,3 @@
 export { getPublicKeyAsync, hashes, signAsync, verifyAsync } from '@noble/ed25519';
 export { hkdf } from '@noble/hashes/hkdf.js';
-export { md5 } from '@noble/hashes/legacy.js';
 export { sha256, sha512 } from '@noble/hashes/sha2.js';
