@@ -8,7 +8,7 @@ itself and pays nothing for the ORM.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import psycopg
 
@@ -16,6 +16,9 @@ from unspread.clearinghouse.settings import Settings
 from unspread.errors import TransportError
 
 Row = tuple[Any, ...]
+
+_TIMEOUT_SECONDS: Final = 20
+_SETTLING_MS: Final = 50
 
 
 class DatabaseUnavailableError(TransportError):
@@ -49,8 +52,12 @@ class Connection(Protocol):
     def exclude_others(self, lock: int) -> None:
         """Until the transaction ends, no other that says so runs."""
 
-    def settle(self) -> None:
-        """Outside a transaction: let nothing that was deleted linger in the database's own log."""
+    def settle(self) -> bool:
+        """Outside a transaction: let nothing that was deleted linger in the database's own log.
+
+        Whether that is done; another try is needed if a reader was in the way. Writers wait for
+        moments at most.
+        """
 
     def close(self) -> None:
         """Give the connection back."""
@@ -64,7 +71,11 @@ class Sqlite:
         uri = f"file:{path}?mode=ro" if read_only else f"file:{path}"
         try:
             self._connection = sqlite3.connect(
-                uri, uri=True, timeout=20, isolation_level=None, check_same_thread=False
+                uri,
+                uri=True,
+                timeout=_TIMEOUT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
             )
             if not read_only:
                 self._connection.execute("PRAGMA journal_mode=WAL")
@@ -114,9 +125,20 @@ class Sqlite:
     def exclude_others(self, lock: int) -> None:
         """Nothing to do: `BEGIN IMMEDIATE` is exclusive among writers."""
 
-    def settle(self) -> None:
-        """Move the write-ahead log into the file and empty it: old pages stand there in clear."""
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def settle(self) -> bool:
+        """Move the write-ahead log into the file and empty it: old pages stand there in clear.
+
+        The file itself holds none: `secure_delete` overwrites in it.
+        """
+        # This does the work, beside writers and readers …
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        # … and this little, for which writers have to wait: also while it waits for readers.
+        self._connection.execute(f"PRAGMA busy_timeout={_SETTLING_MS}")
+        try:
+            ((busy, _, _),) = self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={1000 * _TIMEOUT_SECONDS}")
+        return not busy
 
     def backup_to(self, path: str) -> None:
         """Write a consistent copy while others go on reading and writing."""
@@ -205,9 +227,11 @@ class Postgres:
         """Until the transaction ends, no other that says so runs."""
         self._execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """Overwrite what was deleted as far as PostgreSQL can: its own log keeps it a while."""
-        self._execute("VACUUM item, log_entry, pending_tombstone")
+        # To give space back at a table's end it would lock all others out.
+        self._execute("VACUUM (TRUNCATE FALSE) item, log_entry, pending_tombstone")
+        return True
 
     def close(self) -> None:
         """Give the connection back."""

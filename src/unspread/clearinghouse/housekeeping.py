@@ -96,7 +96,8 @@ def forget_ended(tx: Transaction) -> int:
 
 def erase_tombstones(tx: Transaction) -> int:
     """Erase values kept for programmes whose withdrawals must name them, and what finds them."""
-    tx.connection.run("DELETE FROM pending_tombstone WHERE erase_at <= ?", tx.now)
+    if tx.connection.run("DELETE FROM pending_tombstone WHERE erase_at <= ?", tx.now):
+        tx.is_erasure_done = True
     tx.connection.run(
         "UPDATE exchange_value SET tag = NULL WHERE tag IS NOT NULL AND listing_id IN"
         " (SELECT i.listing_id FROM item i WHERE i.erased AND NOT EXISTS"

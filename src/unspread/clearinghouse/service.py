@@ -65,6 +65,7 @@ from unspread.clearinghouse.own_entries import OwnEntries
 from unspread.clearinghouse.publisher import DatabaseEntries, Publisher
 from unspread.clearinghouse.rules import MalformedCaseError, assess
 from unspread.clearinghouse.settings import Settings
+from unspread.clearinghouse.settling import Settler
 from unspread.clearinghouse.tokens import Tokens
 from unspread.clearinghouse.writer import Writer
 from unspread.crypto import (
@@ -258,6 +259,7 @@ class Service:
         self.registry = CollectorRegistry()
         self._running = ExitStack()
         self.writer: Writer[store.Transaction]
+        self.settler: Settler
         self._fixed_documents: dict[str, bytes] = {}
         self.publisher: Publisher
         self.own_entries: OwnEntries
@@ -278,6 +280,8 @@ class Service:
         with ExitStack() as starting:
             starting.enter_context(key_files.sole_publisher(self.settings))
             starting.callback(self.readers.close)
+            self.settler = Settler(connect(self.settings))
+            starting.callback(self.settler.close)
             self.writer = Writer(
                 connect(self.settings),
                 self._begin,
@@ -367,10 +371,11 @@ class Service:
         self.stop_soon()
         self._running.close()
 
-    def _committed(self, transaction: store.Transaction) -> bool:
+    def _committed(self, transaction: store.Transaction) -> None:
         if transaction.appended:
             self.publisher.wake()
-        return transaction.is_erasure_done
+        if transaction.is_erasure_done:
+            self.settler.wake()
 
     def _erased(self, positions: set[int]) -> None:
         backup.note_erased(self.settings, positions)

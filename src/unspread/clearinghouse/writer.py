@@ -99,7 +99,7 @@ class Writer(Generic[Tx]):
         connection: used by the thread alone.
         transaction: what each job is called with; made anew for every transaction.
         finish: called last in every transaction.
-        committed: called after every commit, on the thread; whether the database should settle.
+        committed: called after every commit, on the thread.
         max_waiting: more jobs than this in the queue are refused.
     """
 
@@ -108,7 +108,7 @@ class Writer(Generic[Tx]):
         connection: Connection,
         transaction: Callable[[Connection], Tx],
         finish: Callable[[Tx], None],
-        committed: Callable[[Tx], bool],
+        committed: Callable[[Tx], None],
         *,
         max_waiting: int,
     ) -> None:
@@ -158,7 +158,6 @@ class Writer(Generic[Tx]):
         self._closed = True
         self._jobs.put(None)
         self._thread.join()
-        self._settle()
         self._connection.close()
 
     def _work(self) -> None:
@@ -204,18 +203,9 @@ class Writer(Generic[Tx]):
             return False
         finally:
             self.is_busy = False
-        should_settle = self._committed(transaction)
+        self._committed(transaction)
         _answer(answers)
-        if should_settle:
-            self._settle()
         return True
-
-    def _settle(self) -> None:
-        try:
-            self._connection.settle()
-        except DATABASE_ERRORS:
-            # A reader is in the way: the next erasure, or the end, settles it.
-            return
 
     def _roll_back(self) -> None:
         try:

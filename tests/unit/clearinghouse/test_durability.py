@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from unspread.clearinghouse import backup, composition, key_files, store
+from unspread.clearinghouse import backup, composition, key_files, settling, store
 from unspread.clearinghouse.checking import check
-from unspread.clearinghouse.database import DatabaseUnavailableError, connect
+from unspread.clearinghouse.database import DatabaseUnavailableError, Sqlite, connect
 from unspread.clearinghouse.settings import Settings
 
-from .conftest import URL, Running, admitted, picture, receipt, running, until
+from .conftest import URL, Running, admitted, pdq, picture, receipt, running, until
 from .postgres import cluster
 from .test_feed import Clock, Follower, planted, until_listed, until_revealed
 
@@ -192,6 +193,96 @@ def test_a_restored_backup_goes_on_without_a_fork(
         assert clearinghouse.submit(receipt(3), [picture(3)]).status_code == 201
         settled(clearinghouse)
     assert good(again) == []
+
+
+def traces(data: Path, value: bytes) -> list[str]:
+    """The files that hold these bytes."""
+    return [path.name for path in data.rglob("*") if path.is_file() and value in path.read_bytes()]
+
+
+def erased(clearinghouse: Running) -> None:
+    """Wait for what was erased to be gone from the feed and the database's own log."""
+    settled(clearinghouse)
+    until(lambda: clearinghouse.service.settler.is_settled)
+
+
+@pytest.mark.parametrize("quality", [100, 3], ids=["a listed item", "a held item"])
+def test_what_is_withdrawn_stands_in_no_file(settings: Settings, quality: int) -> None:
+    value = pdq(7)
+    with running(settings) as clearinghouse:
+        clearinghouse.submit(receipt(1), [picture(7, quality=quality)])
+        clearinghouse.until_published()
+        assert traces(settings.data, value)
+        clearinghouse.withdraw(receipt(1), 0)
+        erased(clearinghouse)
+        assert traces(settings.data, value) == []
+
+
+def test_a_reader_delays_an_erasure_and_nobodys_case(settings: Settings) -> None:
+    value = pdq(7)
+    with running(settings) as clearinghouse:
+        clearinghouse.submit(receipt(1), [picture(7)])
+        clearinghouse.until_published()
+        reader = connect(settings, read_only=True)
+        reader.begin_reading()
+        clearinghouse.withdraw(receipt(1), 0)
+        settled(clearinghouse)
+        for number in range(3):
+            assert clearinghouse.submit(receipt(10 + number), [picture(number)]).is_success
+        assert not clearinghouse.service.settler.is_settled
+        assert traces(settings.data, value)
+        reader.rollback()
+        reader.close()
+        erased(clearinghouse)
+        assert traces(settings.data, value) == []
+
+
+@contextmanager
+def connect_kept(settings: Settings) -> Iterator[None]:
+    """Another connection: the last to close would empty SQLite's write-ahead log."""
+    other = connect(settings)
+    other.rows("SELECT 1 FROM item")
+    yield
+    other.close()
+
+
+def test_an_erasure_that_a_kill_interrupted_is_settled_at_the_next_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = pdq(7)
+    with connect_kept(settings):
+        # A killed process settles nothing more; its write-ahead log stays.
+        with monkeypatch.context() as killed:
+            killed.setattr(Sqlite, "settle", lambda _self: False)
+            killed.setattr(settling, "LAST_ATTEMPTS", 1)
+            with running(settings) as clearinghouse:
+                clearinghouse.submit(receipt(1), [picture(7)])
+                clearinghouse.until_published()
+                clearinghouse.withdraw(receipt(1), 0)
+                settled(clearinghouse)
+        assert traces(settings.data, value)
+        with running(settings) as clearinghouse:
+            until(lambda: clearinghouse.service.settler.is_settled)
+            assert traces(settings.data, value) == []
+
+
+def test_vacuuming_keeps_nobody_waiting(postgres: str, tmp_path: Path) -> None:
+    url = _new_database(postgres, "vacuumed")
+    made = Settings(
+        data=tmp_path / "data", url=URL, database_url=url, training=True, tick_seconds=0.05
+    )
+    with running(made) as clearinghouse:
+        clearinghouse.submit(receipt(1), [picture(1)])
+        clearinghouse.until_published()
+        until(lambda: clearinghouse.service.settler.is_settled)
+        with psycopg.connect(url) as other:
+            # Vacuuming has to wait for this, rows of cases have not.
+            other.execute("LOCK TABLE item IN SHARE UPDATE EXCLUSIVE MODE")
+            clearinghouse.withdraw(receipt(1), 0)
+            settled(clearinghouse)
+            assert clearinghouse.submit(receipt(2), [picture(2)]).is_success
+            assert not clearinghouse.service.settler.is_settled
+        until(lambda: clearinghouse.service.settler.is_settled)
 
 
 def test_backups_end_after_their_days(settings: Settings, tmp_path: Path) -> None:
