@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from unspread.feed.segments import SegmentContext
 from unspread.feed.writer import FeedPartner, FeedWriter
 from unspread.fingerprint.windows import SUBMITTED_WINDOWS
 from unspread.model import Age, Fingerprint, Kind, Level, Media, Part
+from unspread.testing.feed import fetched
 from unspread.transparency.note import NoteSigner, VerifierKey
 from unspread.transparency.policy import NO_WITNESSES, Group, LogPolicy, trial_policy
 from unspread.transparency.proof import inclusion_proof, verify_inclusion
@@ -99,10 +100,14 @@ def _cpu(work: Callable[[], object], runs: int = 3) -> float:
 
 
 def publish(directory: Path, count: int) -> dict[str, float]:
-    """Publish `count` entries from nothing; seconds, processor seconds, bytes, files, peak MiB."""
-    writer, _ = _writer(directory, count)
+    """Publish `count` entries from nothing, and bring the feed's files together."""
+    writer, blobs = _writer(directory, count)
     started = time.perf_counter()
     writer.publish(count, [PARTNER], NOW)
+    while (volume := writer.volume_due([PARTNER])) is not None:
+        writer.adopt(volume, volume.write(blobs), [PARTNER], NOW)
+    # Files that nobody can ask for any more go.
+    writer.publish(count, [PARTNER], NOW + timedelta(minutes=11))
     took = time.perf_counter() - started
     sizes = [file.stat().st_size for file in (directory / "public").rglob("*") if file.is_file()]
     return _measured(took, bytes=sum(sizes), files=len(sizes))
@@ -112,17 +117,19 @@ def follow(directory: Path, count: int) -> dict[str, float]:
     """Follow what `publish` wrote, from nothing."""
     public = DirectoryBlobs(directory / "public")
     reader = _reader()
-    fetched = files = events = 0
+    fetched_bytes = events = 0
+    files: set[str] = set()
     started = time.perf_counter()
     reader.begin()
     while (request := reader.next_request()) is not None:
-        body = public.get(request.path)
-        fetched, files = fetched + len(body), files + 1
+        body = fetched(public, request)
+        fetched_bytes += len(body)
+        files.add(request.path)
         events += len(reader.receive(request, body, NOW))
     took = time.perf_counter() - started
     if events != count:
         raise SystemExit("not every entry was handed out")
-    return _measured(took, bytes=fetched, files=files)
+    return _measured(took, bytes=fetched_bytes, files=len(files))
 
 
 def _measured(took: float, **more: float) -> dict[str, float]:
@@ -207,7 +214,7 @@ def run(report: Report) -> None:
         following = _reader()
         following.begin()
         while (request := following.next_request()) is not None:
-            following.receive(request, public.get(request.path), NOW)
+            following.receive(request, fetched(public, request), NOW)
 
     report.row(
         "entries opened, verified and handed out", count / _cpu(verify, 5), "entries/s a core",
@@ -288,7 +295,7 @@ def _latency(report: Report) -> None:
                 writer.publish(size, [PARTNER], NOW)
                 reader.begin()
                 while (request := reader.next_request()) is not None:
-                    reader.receive(request, blobs.get(request.path), NOW)
+                    reader.receive(request, fetched(blobs, request), NOW)
                 seconds.append(time.perf_counter() - started)
             if reader.size != 100:
                 raise SystemExit("the reader is not up to date")

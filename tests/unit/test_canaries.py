@@ -10,6 +10,7 @@ import pytest
 
 from unspread.feed.canaries import CanaryBook, CanaryEpoch, synthetic_pdq
 from unspread.feed.latest import Latest, SegmentLine
+from unspread.feed.partner_feed import BLOCK
 from unspread.feed.reader import ForkError, ListingAdded, ListingChanged, WithheldError
 from unspread.feed.records import AckRecord, Entry, EntryKind, SeedRecord
 from unspread.feed.segments import MalformedSegmentError, SegmentContext, Withheld, subtree
@@ -289,7 +290,7 @@ def test_a_newcomers_snapshot_leaves_out_epochs_that_are_over_and_no_others() ->
     planted.reveal(first)
     for _ in range(4200):
         log.rows.append(AckRecord("Sample board", 0, HOUR).to_entry())
-    while len(log.rows) < 65_600:
+    while len(log.rows) < BLOCK + 64:
         log.pad(64)
     third = planted.begin(3, count=12)
     planted.reveal(second)
@@ -312,7 +313,7 @@ def test_a_newcomers_snapshot_leaves_out_epochs_that_are_over_and_no_others() ->
     log.follow(log.reader("late", state=newcomer.state()))
     interrupted = log.reader("late")
     interrupted.begin()
-    while interrupted.size < 65_536:
+    while interrupted.size < BLOCK:
         request = interrupted.next_request()
         assert request is not None
         interrupted.receive(request, log.fetch(request), log.now)

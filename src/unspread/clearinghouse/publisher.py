@@ -1,4 +1,7 @@
-"""Makes committed log entries public: one thread, at every tick and soon after every commit."""
+"""Makes committed log entries public: one thread, at every tick and soon after every commit.
+
+Another brings the feeds' files together to fewer ones, which is copying and takes its time.
+"""
 
 import sqlite3
 import threading
@@ -22,6 +25,8 @@ ERASE_EVERY_SECONDS: Final = 1.0
 """Segments are issued again without what was erased at most so often, for all of it at once."""
 SNAPSHOT_EVERY_SECONDS: Final = 60.0
 """How often it is looked whether newcomers' snapshots can be made better."""
+VOLUMES_EVERY_SECONDS: Final = 5.0
+"""How often it is looked whether files of a feed should become one."""
 
 log = structlog.get_logger()
 
@@ -113,7 +118,9 @@ class Publisher:
         self._snapshots_at = float("-inf")
         self.failing_since: float | None = None
         self.last_success: float = 0.0
+        self._to: list[FeedPartner] = []
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
+        self._copying = threading.Thread(target=self._bring_together, name="volumes", daemon=True)
 
     @property
     def size(self) -> int:
@@ -125,6 +132,7 @@ class Publisher:
         self._published(self.publish_once())
         self.last_success = self._clock()
         self._thread.start()
+        self._copying.start()
 
     def wake(self) -> None:
         """Something was committed. From any thread."""
@@ -135,8 +143,9 @@ class Publisher:
         """Publish what is committed, then stop."""
         self._stopping.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in (self._thread, self._copying):
+            if thread.is_alive():
+                thread.join()
 
     def proof(self, position: int) -> bytes:
         """The `.tlog-proof` of an entry. From any thread.
@@ -161,6 +170,7 @@ class Publisher:
         if self._batch:
             # What came after the padding waits for the next tick: whole batches alone are seen.
             size = max(self._writer.signed_size, size - size % self._batch)
+        self._to = to
         self._end_feeds_but({each.partner_id: each.public_key for each in to})
         before = self._writer.size
         self._writer.publish(size, to, self._now())
@@ -189,6 +199,31 @@ class Publisher:
             self._writer.improve_snapshots(to, self._now())
         ):
             self._snapshots_at = now
+
+    def _bring_together(self) -> None:
+        while not self._stopping.wait(VOLUMES_EVERY_SECONDS):
+            try:
+                while not self._stopping.is_set() and self.write_volume():
+                    pass
+            except (UnspreadError, OSError) as error:
+                # What is public stays as it is, in more files.
+                log.warning("bringing_files_together_failed", error=type(error).__name__)
+
+    def write_volume(self) -> bool:
+        """Bring some files of a feed together; whether any were due. From any thread.
+
+        Raises:
+            StateError: if one of them was issued again meanwhile, or is damaged.
+        """
+        with self._writing:
+            volume = self._writer.volume_due(self._to)
+        if volume is None:
+            return False
+        # The copying itself keeps no listing waiting.
+        lines = volume.write(self._blobs)
+        with self._writing:
+            self._writer.adopt(volume, lines, self._to, self._now())
+        return True
 
     def _end_feeds_but(self, fed: dict[str, bytes]) -> None:
         """Delete the feeds of all that are not (or no longer) to be fed, or have a new key."""

@@ -331,9 +331,10 @@ class UnspreadSignalExchangeAPI(
     def _fetch(self, request: Request) -> bytes:
         body = bytearray()
         url = f"{self._credentials.feed.rstrip('/')}/{request.path}"
+        asked = {"range": request.http_range} if request.http_range else {}
         try:
-            with self._http.stream("GET", url) as answer:
-                if answer.status_code != httpx.codes.OK:
+            with self._http.stream("GET", url, headers=asked) as answer:
+                if answer.status_code != (206 if asked else 200):
                     raise TransportError(f"the clearinghouse answered {answer.status_code}")
                 for chunk in answer.iter_bytes():
                     body += chunk

@@ -51,6 +51,12 @@ class BlobStore(Protocol):
     def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
         """`put` for each, in any order; none may be relied on before this returns."""
 
+    def put_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """`put` of a file that may be too long for memory, part by part.
+
+        Whatever `parts` raises is raised, and nothing is written.
+        """
+
     def delete(self, path: str) -> None:
         """Remove a file, if it is there."""
 
@@ -104,17 +110,28 @@ class DirectoryBlobs:
         for path, data in files:
             file = self.file(path)
             file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.name}.{os.getpid()}")
-            temporary.write_bytes(data)
+            _temporary(file).write_bytes(data)
             batch.append(file)
             if len(batch) == 4096:
                 self._settle(batch)
                 batch = []
         self._settle(batch)
 
+    def put_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        file = self.file(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(file)
+        try:
+            with temporary.open("wb") as output:
+                output.writelines(parts)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._settle([file])
+
     def _settle(self, files: list[Path]) -> None:
         # Write, sync, rename, sync: after a power cut a file is whole or not there.
-        temporaries = [file.with_name(f".{file.name}.{os.getpid()}") for file in files]
+        temporaries = [_temporary(file) for file in files]
         directories = {file.parent for file in files}
         if len(files) >= _SYNC_ALL_FROM:
             os.sync()
@@ -137,6 +154,11 @@ class DirectoryBlobs:
             for name in names:
                 if not name.startswith("."):
                     yield (Path(directory) / name).relative_to(self._root).as_posix()
+
+
+def _temporary(file: Path) -> Path:
+    """Where a file is while it is written."""
+    return file.with_name(f".{file.name}.{os.getpid()}")
 
 
 def _sync(path: Path) -> None:
@@ -171,6 +193,9 @@ class MemoryBlobs:
     def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
         for path, data in files:
             self.put(path, data)
+
+    def put_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        self.put(path, b"".join(parts))
 
     def delete(self, path: str) -> None:
         self.files.pop(_checked(path), None)
@@ -233,6 +258,16 @@ class ObjectBlobs:
                     waiting.popleft().result()
             for each in waiting:
                 each.result()
+
+    def put_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        from obstore import open_writer
+
+        with _as_ours():
+            # Parts of 10 MiB, of which none is seen before the last one is there.
+            writer = open_writer(self._store, _checked(path), buffer_size=10 << 20)
+            for part in parts:
+                writer.write(part)
+            writer.close()
 
     def delete(self, path: str) -> None:
         with suppress(MissingBlobError), _as_ours():

@@ -9,17 +9,19 @@ from typing import Final
 
 from unspread.crypto import sha256
 from unspread.errors import InputError, TrustError
-from unspread.feed.segments import MAX_LEVEL, MAX_SEGMENT_BYTES
+from unspread.feed.segments import MAX_HEAD_BYTES, MAX_LEVEL, MAX_SEGMENT_BYTES
 from unspread.transparency.note import MalformedNoteError, Note, decode_base64, decode_decimal
 
 MAX_LATEST_BYTES: Final = 512 * 1024
-MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
-"""Room for 3 thousand million entries."""
+MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+"""Room for 280 million entries and more: at most 1.9 kB for each 8 192."""
 EXPIRES_AFTER_SECONDS: Final = 15 * 60
 
 _HEADER: Final = "unspread-feed/1"
 _PARTNER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_VOLUME: Final = re.compile(r"[0-9a-f]{32}")
+_MOST_OFFSET: Final = 1 << 48
 
 
 class WrongContentError(TrustError):
@@ -42,6 +44,36 @@ def check_partner_id(partner: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a segment's body is in a volume, and its head, which no volume has."""
+
+    volume: str
+    """Name of the volume: 32 hex digits."""
+    offset_bytes: int
+    head: bytes
+    """The segment up to its wrapped key: without it nobody can open the body."""
+
+    def to_text(self) -> str:
+        """Its fields."""
+        return f"{self.volume} {self.offset_bytes} {base64.b64encode(self.head).decode()}"
+
+    @classmethod
+    def from_fields(cls, volume: str, offset: str, head: str) -> "Place":
+        """The place that `to_text` writes so.
+
+        Raises:
+            MalformedLatestError: if it is none.
+            MalformedNoteError: the same, of its numbers.
+        """
+        if not _VOLUME.fullmatch(volume):
+            raise MalformedLatestError("not the name of a volume")
+        place = cls(volume, decode_decimal(offset, _MOST_OFFSET), decode_base64(head))
+        if not 0 < len(place.head) <= MAX_HEAD_BYTES:
+            raise MalformedLatestError("a segment's head is out of its range")
+        return place
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentLine:
     """One segment: which entries it covers and what it is."""
 
@@ -50,20 +82,30 @@ class SegmentLine:
     generation: int
     length_bytes: int
     digest: str
-    """SHA-256 of the file, in hex."""
+    """SHA-256 of the segment, in hex."""
     root: str = ""
     """Root of the complete subtree that the segment covers, in hex; none in a delta."""
+    place: Place | None = None
+    """In a volume; none if the segment is a file of its own."""
 
     def path(self, partner: str) -> str:
-        """Where the file is, below the clearinghouse's address."""
+        """Where the file is that holds it, below the clearinghouse's address."""
+        if self.place is not None:
+            return f"feed/{partner}/vol/{self.place.volume}"
         return f"feed/{partner}/seg/{self.start}-{self.stop}.{self.digest[:16]}"
+
+    @property
+    def body_bytes(self) -> int:
+        """How much of the segment is in the file that `path` names."""
+        return self.length_bytes - (len(self.place.head) if self.place else 0)
 
     def to_line(self) -> str:
         """The line, with its newline."""
-        fields = [self.start, self.stop, self.generation, self.length_bytes, self.digest]
-        if self.root:
-            return f"segment {' '.join(map(str, fields))} {self.root}\n"
-        return f"delta {' '.join(map(str, fields))}\n"
+        head = f"{self.start} {self.stop} {self.generation} {self.length_bytes} {self.digest}"
+        if not self.root:
+            return f"delta {head}\n"
+        place = f" {self.place.to_text()}" if self.place else ""
+        return f"segment {head} {self.root}{place}\n"
 
     @classmethod
     def from_line(cls, line: str) -> "SegmentLine":
@@ -73,10 +115,11 @@ class SegmentLine:
             MalformedLatestError: if it is not one.
         """
         word, *fields = line.split(" ")
-        if (word, len(fields)) not in {("segment", 6), ("delta", 5)}:
+        if (word, len(fields)) not in {("segment", 6), ("segment", 9), ("delta", 5)}:
             raise MalformedLatestError("not the line of a segment")
         try:
             start, stop, generation, length = (decode_decimal(each) for each in fields[:4])
+            place = Place.from_fields(*fields[6:]) if len(fields) > 6 else None
         except MalformedNoteError:
             raise MalformedLatestError("not the line of a segment") from None
         root = fields[5] if word == "segment" else ""
@@ -84,13 +127,14 @@ class SegmentLine:
         if (
             not 0 < width <= 1 << MAX_LEVEL
             or not 0 < length <= MAX_SEGMENT_BYTES
-            or not all(_DIGEST.fullmatch(each) for each in fields[4:])
+            or not all(_DIGEST.fullmatch(each) for each in fields[4:6])
             or generation >= 1 << 32
+            or (place is not None and len(place.head) >= length)
         ):
             raise MalformedLatestError("a segment is out of its range")
         if root and (width & (width - 1) or start % width):
             raise MalformedLatestError("a segment does not cover a complete subtree")
-        return cls(start, stop, generation, length, fields[4], root)
+        return cls(start, stop, generation, length, fields[4], root, place)
 
 
 def lines_to_text(lines: Sequence[SegmentLine]) -> str:
@@ -184,7 +228,7 @@ class Latest:
     checkpoint: Note
     """With the signatures of the log and of its witnesses."""
     index: FileList
-    """The segments of all full blocks of 65 536 entries."""
+    """The segments of all full blocks of 2**MAX_LEVEL entries."""
     snapshot: FileList
     """The same for newcomers, without what is no longer of use to them; may end earlier."""
     segments: tuple[SegmentLine, ...]
@@ -235,6 +279,8 @@ class Latest:
             tuple(line for line in lines if line.root),
             tuple(line for line in lines if not line.root),
         )
+        if any(line.place for line in lines):
+            raise MalformedLatestError("what `latest` lists itself is in no volume")
         if latest.snapshot.stop > latest.index.stop:
             raise MalformedLatestError("a snapshot is of what is in the index too")
         return latest

@@ -7,13 +7,13 @@ then nothing has changed: keep matching on the list as it is, and call a person.
 
     reader.begin()
     while (request := reader.next_request()) is not None:
-        body = fetch(request.path, request.max_bytes)
+        body = fetch(request)
         for event in reader.receive(request, body, now):
             apply(event)
         save(reader.state())            # in the same transaction as what was applied
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -93,13 +93,24 @@ class WrongFeedError(TrustError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A file to fetch. Stop reading once `max_bytes` are exceeded."""
+    """A file to fetch, or bytes in the midst of one. Stop reading once `max_bytes` are exceeded."""
 
     path: str
     """Below the clearinghouse's address, without a leading slash."""
     max_bytes: int
     is_immutable: bool
     """Whether a cache may keep it for ever; never so for `latest`."""
+    offset_bytes: int | None = None
+    """None: the whole file. Else `max_bytes` are wanted from here on, by an HTTP range."""
+    more_bytes: int = 0
+    """So many after these are what the next requests will be for: one answer can serve them all."""
+
+    @property
+    def http_range(self) -> str:
+        """The value of HTTP's `Range` for these bytes; empty for a whole file."""
+        if self.offset_bytes is None:
+            return ""
+        return f"bytes={self.offset_bytes}-{self.offset_bytes + self.max_bytes - 1}"
 
 
 class ListingAdded:
@@ -323,9 +334,24 @@ class FeedReader:
             files = self._wants_list
             return Request(files.path(self._partner), files.length_bytes, is_immutable=True)
         if self._plan:
-            line = self._plan[0]
-            return Request(line.path(self._partner), line.length_bytes, is_immutable=True)
+            return self._request_for(self._plan)
         return None
+
+    def _request_for(self, plan: Sequence[SegmentLine]) -> Request:
+        line, path = plan[0], plan[0].path(self._partner)
+        if line.place is None:
+            return Request(path, line.length_bytes, is_immutable=True)
+        stop = line.place.offset_bytes + line.body_bytes
+        more = 0
+        for each in plan[1:]:
+            if (
+                each.place is None
+                or each.place.volume != line.place.volume
+                or (each.place.offset_bytes != stop + more)
+            ):
+                break
+            more += each.body_bytes
+        return Request(path, line.body_bytes, True, line.place.offset_bytes, more)
 
     def receive(self, request: Request, body: bytes, now: datetime) -> list[Event]:
         """What has become certain through the answer to `next_request()`'s request.
@@ -500,6 +526,8 @@ class FeedReader:
 
     def _take_segment(self, body: bytes) -> list[Event]:
         line = self._plan[0]
+        if line.place is not None:
+            body = line.place.head + body
         if len(body) != line.length_bytes or sha256(body).hexdigest() != line.digest:
             raise WrongContentError("a segment is not the one that the signed list names")
         context = SegmentContext(

@@ -16,13 +16,16 @@ from unspread.crypto import OpeningKey, SealedStream, seal_to, sha256
 from unspread.errors import InputError, TrustError
 from unspread.feed.records import COMMITMENT_BYTES, MAX_PAYLOAD_BYTES, Entry, EntryKind
 
-MAX_LEVEL: Final = 16
-"""A segment covers at most 2**16 entries: what a reader holds before it can verify."""
+MAX_LEVEL: Final = 14
+"""A segment covers at most 2**14 entries: what a reader holds before it can verify, and what is
+sealed again when one of them is erased."""
 MAX_SEGMENT_BYTES: Final = 24 * 1024 * 1024
 """What a reader fetches at most at once."""
 CHUNK_BYTES: Final = 64 * 1024
-
 _MAGIC: Final = b"USPRSEG1"
+MAX_HEAD_BYTES: Final = 2048
+"""Header and wrapped key; 1 198 with the longest key there is."""
+
 _HEADER: Final = struct.Struct(">8sQQIH")
 _TAG_BYTES: Final = 16
 
@@ -170,6 +173,21 @@ class SegmentContext:
             stream.open(number, sealed[number * step : (number + 1) * step], is_last=number == last)
             for number in range(last + 1)
         )
+
+
+def head_of(data: bytes) -> bytes:
+    """A segment's header and wrapped key: what the rest cannot be opened without.
+
+    Raises:
+        MalformedSegmentError: if it is not a segment.
+    """
+    try:
+        magic, _, _, _, wrapped = _HEADER.unpack_from(data)
+    except struct.error:
+        raise MalformedSegmentError("not a segment") from None
+    if magic != _MAGIC:
+        raise MalformedSegmentError("not a segment")
+    return data[: _HEADER.size + wrapped]
 
 
 def check_payload(entry: Entry) -> None:

@@ -7,16 +7,18 @@ signed before, or its continuation.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from unspread.crypto import PostQuantumSigningKey, SigningKey
 from unspread.errors import StateError
 from unspread.feed.blobs import BlobStore, MissingBlobError
-from unspread.feed.latest import EXPIRES_AFTER_SECONDS, FileList, Latest, SegmentLine
+from unspread.feed.latest import EXPIRES_AFTER_SECONDS, Latest, SegmentLine
+from unspread.feed.partner_feed import BLOCK, PartnerFeed, between, cover, holds
 from unspread.feed.sealing import (
     BATCH,
     EVERYTHING,
@@ -29,6 +31,7 @@ from unspread.feed.sealing import (
     read,
 )
 from unspread.feed.segments import MAX_LEVEL
+from unspread.feed.volumes import Volume, due
 from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.merkle import EMPTY_ROOT
 from unspread.transparency.note import Note, NoteSigner, Signature, VerifierKey, sign_note
@@ -57,13 +60,13 @@ __all__ = [
 LOG_PREFIX: Final = "log/"
 CHECKPOINT_PATH: Final = "log/checkpoint"
 _SIGNED: Final = "signed-checkpoint"
-_BLOCK: Final = 1 << MAX_LEVEL
 _MOST_DELTAS: Final = 8
 _MAX_DELTA: Final = 1 << 10
-_WORTH: Final = _BLOCK // 16
+_WORTH: Final = BLOCK // 16
 """So many more dead entries of a block make it worth sealing again for newcomers."""
 _READ_A_STEP: Final = 1 << 15
-_COLLAPSED_A_STEP: Final = 8
+_BLOCKS_A_STEP: Final = 4
+_PARTNERS_A_STEP: Final = 8
 _UNKNOWN: Final = -1
 _GRACE: Final = timedelta(minutes=10)
 """How long files stay that a newer list names no more, for those who hold an older one."""
@@ -77,31 +80,9 @@ Cosign = Callable[[Note, NodeSource], Sequence[Signature]]
 """Asks the witnesses to sign a checkpoint; returns what they answered in time."""
 
 
-@dataclass(slots=True)
-class _Feed:
-    """What a partner's feed consists of at present."""
-
-    lines: list[SegmentLine] = field(default_factory=list)
-    deltas: list[SegmentLine] = field(default_factory=list)
-    snapshot: list[SegmentLine] = field(default_factory=list)
-    collapsed: dict[int, int] = field(default_factory=dict)
-    """Blocks whose line in the snapshot leaves dead entries out, and how many it did."""
-    scope: Scope = EVERYTHING
-    size: int = 0
-    expires_at: datetime | None = None
-    lists: set[str] = field(default_factory=set)
-    """Paths of the files of lines that were written."""
-
-    def all_lines(self) -> list[SegmentLine]:
-        return self.lines + self.deltas + self.snapshot
-
-
 def complete_subtrees(size: int) -> Iterator[tuple[int, int]]:
-    """The (level, index) of the complete subtrees, of level 16 at most, that `size` consists of."""
-    blocks = size >> MAX_LEVEL
-    for index in range(blocks):
-        yield MAX_LEVEL, index
-    start = blocks << MAX_LEVEL
+    """The (level, index) of the complete subtrees that what follows the full blocks consists of."""
+    start = size & -BLOCK
     for level in range(MAX_LEVEL - 1, -1, -1):
         if size >> level & 1:
             yield level, start >> level
@@ -146,7 +127,7 @@ class FeedWriter:
         self._signers = [self._signer]
         if post_quantum_key is not None:
             self._signers.append(NoteSigner(origin, post_quantum_key))
-        self._feeds: dict[str, _Feed] = {}
+        self._feeds: dict[str, PartnerFeed] = {}
         self._dead = Dead()
         self._retired: dict[str, datetime] = {}
         self._note: Note | None = None
@@ -239,48 +220,54 @@ class FeedWriter:
 
         A snapshot is the full blocks without what a newcomer has no use for: listings that ended,
         changes that were followed by others, acknowledgements. A block in which little is dead is
-        offered as it is. A step reads 32 768 entries, or seals one block for a few partners.
+        offered as it is. A step reads 32 768 entries, or seals a few blocks for a few partners.
         """
-        stop = self.size & -_BLOCK
+        stop = self.size & -BLOCK
         if self._dead.stop < stop:
             self._dead.extend(self._source, min(stop, self._dead.stop + _READ_A_STEP))
             return True
-        for block in range(stop >> MAX_LEVEL):
-            due = [each for each in partners if self._is_worth(each, block)][:_COLLAPSED_A_STEP]
-            self._sealer.begin(len(due))
-            for partner in due:
-                self._collapse(partner, self._feeds[partner.partner_id], block, now)
-            if due:
-                return True
-        return False
+        worth = [(each, self._worth_it(each)) for each in partners]
+        blocks = next((worth_it for _, worth_it in worth if worth_it), [])[:_BLOCKS_A_STEP]
+        due = [(each, hit) for each, of in worth if (hit := [b for b in of if b in blocks])]
+        due = due[:_PARTNERS_A_STEP]
+        self._sealer.begin(len(due))
+        for partner, hit in due:
+            self._collapse(partner, self._feeds[partner.partner_id], hit, now)
+        return bool(due)
 
-    def _is_worth(self, partner: FeedPartner, block: int) -> bool:
+    def _worth_it(self, partner: FeedPartner) -> list[int]:
+        """The blocks of which a partner should get another snapshot."""
+        worth: list[int] = []
         feed = self._feeds.get(partner.partner_id)
-        if feed is None or block >= feed.size >> MAX_LEVEL:
-            return False
-        count, left_out = self._dead.count(block), feed.collapsed.get(block, 0)
-        if left_out == _UNKNOWN:
-            # Sealed before this process began: it is as good as it is today.
-            left_out = feed.collapsed[block] = count
-        return count - left_out >= _WORTH
+        if feed is None:
+            return worth
+        for block in range(feed.size >> MAX_LEVEL):
+            count, left_out = self._dead.count(block), feed.collapsed.get(block, 0)
+            if left_out == _UNKNOWN:
+                # Sealed before this process began: it is as good as it is today.
+                left_out = feed.collapsed[block] = count
+            if count - left_out >= _WORTH:
+                worth.append(block)
+        return worth
 
-    def _collapse(self, partner: FeedPartner, feed: _Feed, block: int, now: datetime) -> None:
+    def _collapse(
+        self, partner: FeedPartner, feed: PartnerFeed, blocks: Sequence[int], now: datetime
+    ) -> None:
         if self._note is None:
             raise StateError("publish to this partner first")
         tree = TileReader(self._fetch, feed.size)
-        sealed = self._sealer.subtree(partner, tree, (MAX_LEVEL, block), 0, self._dead)
-        present = {line.start: line for line in (feed.snapshot or feed.lines)}
-        ordinary = {line.start: line for line in feed.lines}
-        lines: list[SegmentLine] = []
-        for index in range(feed.size >> MAX_LEVEL):
-            start, stop = index << MAX_LEVEL, (index + 1) << MAX_LEVEL
-            kept = _cover(present, start, stop) or _cover(ordinary, start, stop)
-            lines += sealed if index == block else kept
-        used = {line.digest for line in (*lines, *feed.lines, *feed.deltas)}
-        self._retire(partner, [line for line in feed.snapshot if line.digest not in used], now)
-        feed.snapshot = lines
-        feed.collapsed[block] = self._dead.count(block)
-        self._put_latest(partner, feed, self._note, now)
+        before = feed.paths()
+        lines = list(feed.snapshot)
+        # What is in full since the snapshot was made comes as it is.
+        lines += between(feed.blocks, lines[-1].stop if lines else 0, feed.size)
+        for block in reversed(blocks):
+            start, stop = block << MAX_LEVEL, (block + 1) << MAX_LEVEL
+            at = bisect_left(lines, start, key=lambda line: line.start)
+            until = bisect_left(lines, stop, key=lambda line: line.start)
+            lines[at:until] = self._sealer.subtree(partner, tree, (MAX_LEVEL, block), 0, self._dead)
+            feed.collapsed[block] = self._dead.count(block)
+        feed.set_snapshot(lines)
+        self._put_latest(partner, feed, self._note, now, before)
 
     def proof(self, index: int) -> bytes:
         """The `.tlog-proof` of entry `index`, for the person whose listing it is.
@@ -337,88 +324,113 @@ class FeedWriter:
         is_current = feed.size == tree.size and not erased
         if is_current and feed.expires_at and feed.expires_at - now > self._expires_after / 2:
             return
-        previous = feed.all_lines()
+        before = feed.paths()
         if not is_current:
             self._extend(partner, feed, tree, erased)
-        self._put_latest(partner, feed, note, now)
-        kept = {line.digest for line in feed.all_lines()}
-        self._retire(partner, [line for line in previous if line.digest not in kept], now)
+        self._put_latest(partner, feed, note, now, before)
         self._forget(partner, erased)
 
-    def _load(self, partner: FeedPartner, now: datetime) -> _Feed:
-        feed = _Feed(scope=partner.scope)
+    def _load(self, partner: FeedPartner, now: datetime) -> PartnerFeed:
+        feed = PartnerFeed(partner.partner_id, partner.scope)
         with suppress(MissingBlobError):
             note = Note.from_bytes(self._public.get(f"feed/{partner.partner_id}/latest"))
             note.require(self._signer.key)
             latest = Latest.from_text(note.text)
-            if latest.scope != partner.scope.to_text():
-                # What was sealed for another scope is of no use: all begins anew.
-                latest = replace(
-                    latest, index=FileList(), snapshot=FileList(), segments=(), deltas=()
+            # What was sealed for another scope is of no use: all begins anew.
+            if latest.scope == partner.scope.to_text():
+                index, snapshot = (
+                    self._public.get(files.path(partner.partner_id)) if files.stop else b""
+                    for files in (latest.index, latest.snapshot)
                 )
-            for files, lines in ((latest.index, feed.lines), (latest.snapshot, feed.snapshot)):
-                if files.stop:
-                    path = files.path(partner.partner_id)
-                    lines.extend(files.read(self._public.get(path)))
-                    feed.lists.add(path)
-            feed.lines += latest.segments
-            feed.deltas = list(latest.deltas)
-            feed.size = feed.lines[-1].stop if feed.lines else 0
-            feed.expires_at = latest.expires_at
-            ordinary = {line.digest for line in feed.lines}
-            for line in feed.snapshot:
-                if line.digest not in ordinary:
-                    feed.collapsed[line.start >> MAX_LEVEL] = _UNKNOWN
-        named = feed.lists | {line.path(partner.partner_id) for line in feed.all_lines()}
+                feed = PartnerFeed.of(latest, index, snapshot, partner.scope)
+            for line in feed.own_snapshot():
+                feed.collapsed[line.start >> MAX_LEVEL] = _UNKNOWN
+        named = feed.paths()
         # What an interrupted publication left behind, or one before it.
-        for kind in ("seg", "index"):
+        for kind in ("seg", "index", "vol"):
             for path in self._public.paths(f"feed/{partner.partner_id}/{kind}/"):
                 if path not in named:
                     self._retired[path] = now
         return feed
 
     def _extend(
-        self, partner: FeedPartner, feed: _Feed, tree: TileReader, erased: Sequence[int]
+        self, partner: FeedPartner, feed: PartnerFeed, tree: TileReader, erased: Sequence[int]
     ) -> None:
-        present = {line.start: line for line in feed.lines}
-        lines: list[SegmentLine] = []
-        for level, index in complete_subtrees(tree.size):
-            kept = _cover(present, index << level, (index + 1) << level)
-            if not kept:
-                lines += self._sealer.subtree(partner, tree, (level, index))
-            for line in kept:
-                if not _holds(erased, line.start, line.stop):
-                    lines.append(line)
-                    continue
-                height = (line.stop - line.start).bit_length() - 1
-                place = height, line.start >> height
-                lines += self._sealer.subtree(partner, tree, place, line.generation + 1)
-        deltas = [each for each in feed.deltas if not _holds(erased, each.start, each.stop)]
-        is_whole = any(line.start == feed.size and line.stop == tree.size for line in lines)
+        present = {line.start: line for line in feed.rest}
+        begun, full = len(feed.blocks) and feed.blocks[-1].stop, tree.size & -BLOCK
+        blocks: list[SegmentLine] = []
+        for index in range(begun >> MAX_LEVEL, full >> MAX_LEVEL):
+            blocks += self._issued(partner, tree, (MAX_LEVEL, index), present, erased)
+        rest: list[SegmentLine] = []
+        for place in complete_subtrees(tree.size):
+            rest += self._issued(partner, tree, place, present, erased)
+        deltas = [each for each in feed.deltas if not holds(erased, each.start, each.stop)]
+        is_whole = any(
+            line.start == feed.size and line.stop == tree.size for line in (*blocks, *rest)
+        )
         if 0 < tree.size - feed.size <= _MAX_DELTA and not is_whole:
             deltas += self._sealer.delta(partner, tree, feed.size, tree.size)
+        again = self._issued_again(partner, tree, feed.blocks, erased)
+        if blocks or again:
+            feed.set_blocks([*(again or feed.blocks), *blocks])
         # A snapshot's segment that held something erased gives way to the ordinary one.
-        blocks = {line.start: line for line in lines}
-        for block in {line.start >> MAX_LEVEL for line in feed.snapshot}:
-            start, stop = block << MAX_LEVEL, (block + 1) << MAX_LEVEL
-            if _holds(erased, start, stop):
+        hit = {index >> MAX_LEVEL for index in erased}
+        lines: list[SegmentLine] = []
+        for line in feed.snapshot:
+            block = line.start >> MAX_LEVEL
+            if block not in hit:
+                lines.append(line)
+            elif line.start == block << MAX_LEVEL:
                 feed.collapsed.pop(block, None)
-                at = bisect_left(feed.snapshot, start, key=lambda line: line.start)
-                until = bisect_left(feed.snapshot, stop, key=lambda line: line.start)
-                feed.snapshot[at:until] = _cover(blocks, start, stop)
-        feed.lines, feed.deltas = lines, deltas[-_MOST_DELTAS:]
+                lines += between(feed.blocks, line.start, line.start + BLOCK)
+        if erased and feed.snapshot:
+            feed.set_snapshot(lines)
+        feed.rest, feed.deltas = rest, deltas[-_MOST_DELTAS:]
         feed.size = tree.size
 
-    def _retire(self, partner: FeedPartner, lines: Iterable[SegmentLine], now: datetime) -> None:
+    def _issued(
+        self,
+        partner: FeedPartner,
+        tree: TileReader,
+        place: tuple[int, int],
+        present: Mapping[int, SegmentLine],
+        erased: Sequence[int],
+    ) -> list[SegmentLine]:
+        """The segments of a subtree: those that are there, or new ones."""
+        level, index = place
+        kept = cover(present, index << level, (index + 1) << level)
+        if not kept:
+            return self._sealer.subtree(partner, tree, place)
+        return self._issued_again(partner, tree, kept, erased) or kept
+
+    def _issued_again(
+        self,
+        partner: FeedPartner,
+        tree: TileReader,
+        lines: Sequence[SegmentLine],
+        erased: Sequence[int],
+    ) -> list[SegmentLine]:
+        """The lines with those issued again that hold something erased; none if none does."""
+        if not any(holds(erased, line.start, line.stop) for line in lines):
+            return []
+        again: list[SegmentLine] = []
         for line in lines:
-            self._retired[line.path(partner.partner_id)] = now
+            if not holds(erased, line.start, line.stop):
+                again.append(line)
+                continue
+            level = (line.stop - line.start).bit_length() - 1
+            place = level, line.start >> level
+            again += self._sealer.subtree(partner, tree, place, line.generation + 1)
+        return again
 
     def _forget(self, partner: FeedPartner, erased: Sequence[int]) -> None:
-        """Delete every old file of the partner's that may still hold what was erased."""
-        prefix = f"feed/{partner.partner_id}/seg/"
-        for path in [each for each in self._retired if erased and each.startswith(prefix)]:
-            start, stop = path.removeprefix(prefix).partition(".")[0].split("-")
-            if _holds(erased, int(start), int(stop)):
+        """Delete every old file of the partner's by which what was erased could be opened."""
+        own = f"feed/{partner.partner_id}/"
+        for path in [each for each in self._retired if erased and each.startswith(own)]:
+            kind, _, name = path.removeprefix(own).partition("/")
+            start, _, stop = name.partition(".")[0].partition("-")
+            # An old list has the heads of segments in volumes. A volume says nothing without.
+            if kind == "index" or (kind == "seg" and holds(erased, int(start), int(stop))):
                 self._public.delete(path)
                 del self._retired[path]
 
@@ -440,47 +452,72 @@ class FeedWriter:
             self._public.delete(path)
             del self._retired[path]
 
-    def _put_latest(self, partner: FeedPartner, feed: _Feed, note: Note, now: datetime) -> None:
-        index_stop = feed.size & -_BLOCK
-        index, index_data = FileList.of([each for each in feed.lines if each.stop <= index_stop])
-        snapshot, snapshot_data = FileList.of(feed.snapshot)
+    def _put_latest(
+        self, partner: FeedPartner, feed: PartnerFeed, note: Note, now: datetime, before: Set[str]
+    ) -> None:
+        """Publish a feed that consisted of the files `before`."""
         latest = Latest(
             partner.partner_id,
             partner.scope.to_text(),
             now + self._expires_after,
             note,
-            index,
-            snapshot,
-            tuple(line for line in feed.lines if line.stop > index_stop),
+            feed.index,
+            feed.index_of_snapshot,
+            tuple(feed.rest),
             tuple(feed.deltas),
         )
-        lists = {
-            files.path(partner.partner_id): data
-            for files, data in ((index, index_data), (snapshot, snapshot_data))
-            if files.stop
-        }
-        for path in lists.keys() - feed.lists:
-            self._public.put(path, lists[path])
-        for path in feed.lists - lists.keys():
-            self._retired[path] = now
-        feed.lists = set(lists)
+        named = feed.paths()
+        for path, data in feed.unwritten.items():
+            if path in named:
+                self._public.put(path, data)
+        feed.unwritten.clear()
         signed = sign_note(latest.to_text(), [self._signer], now)
         self._public.put(f"feed/{partner.partner_id}/latest", signed.to_bytes())
         feed.expires_at = latest.expires_at
+        for path in before - named:
+            self._retired[path] = now
+        for path in named - before:
+            self._retired.pop(path, None)
 
+    # -- fewer files
 
-def _holds(erased: Sequence[int], start: int, stop: int) -> bool:
-    at = bisect_left(erased, start)
-    return at < len(erased) and erased[at] < stop
+    def volume_due(self, partners: Sequence[FeedPartner]) -> Volume | None:
+        """A volume that should be written for one of the partners, none if all is well.
 
+        Then, on any thread and while this one publishes: `Volume.write`; then `adopt`.
+        """
+        for partner in partners:
+            feed = self._feeds.get(partner.partner_id)
+            if feed is None or not feed.may_have_volume_due:
+                continue
+            for lines in (feed.blocks, feed.own_snapshot()):
+                together = due(lines, partial(self._volume_bytes, partner.partner_id))
+                if together:
+                    return Volume(partner.partner_id, together)
+            feed.may_have_volume_due = False
+        return None
 
-def _cover(present: dict[int, SegmentLine], start: int, stop: int) -> list[SegmentLine]:
-    """The segments that together cover exactly start..stop-1, none if they do not."""
-    lines: list[SegmentLine] = []
-    while start < stop:
-        line = present.get(start)
-        if line is None or line.stop > stop:
-            return []
-        lines.append(line)
-        start = line.stop
-    return lines
+    def _volume_bytes(self, partner_id: str, name: str) -> int:
+        return self._public.length_bytes(f"feed/{partner_id}/vol/{name}")
+
+    def adopt(
+        self,
+        volume: Volume,
+        lines: Iterable[SegmentLine],
+        partners: Sequence[FeedPartner],
+        now: datetime,
+    ) -> None:
+        """Publish that segments are in a volume now, those that are still listed."""
+        partner = next((p for p in partners if p.partner_id == volume.partner_id), None)
+        feed = self._feeds.get(volume.partner_id)
+        before: Set[str] = feed.paths() if feed else set()
+        if (
+            partner is None
+            or feed is None
+            or self._note is None
+            or not feed.place({line.digest: line for line in lines})
+        ):
+            if volume.path not in before:
+                self._public.delete(volume.path)
+            return
+        self._put_latest(partner, feed, self._note, now, before)

@@ -4,7 +4,7 @@ Whatever goes wrong, the list stays: it is matched against, and said to be stale
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -30,7 +30,7 @@ _PUSH_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 _LONGEST_WAIT_SECONDS: Final = 60.0
 _APPROVAL_WAIT_SECONDS: Final = 3.0
 _WORTH_ANOTHER_BYTES: Final = 64 * 1024
-"""Of progress: with less before a connection broke, the round is given up."""
+"""Of progress: with less since another connection broke, the round is given up."""
 
 
 class NotApprovedError(TransportError):
@@ -39,10 +39,39 @@ class NotApprovedError(TransportError):
 
 @dataclass(slots=True)
 class _Partial:
-    """What has arrived of a file that never changes."""
+    """What has arrived of a file that never changes, or of the part of it that was asked for."""
 
     path: str
+    offset_bytes: int | None = None
     data: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True)
+class _Volume:
+    """An answer under way: bytes of one volume, which several requests in a row are for."""
+
+    response: httpx.Response
+    path: str
+    position: int
+    """Of the next byte in the volume."""
+    parts: AsyncIterator[bytes]
+    ahead: bytes = b""
+    """Bytes that arrived and were not asked for yet."""
+
+    async def read_into(self, data: bytearray, length: int) -> None:
+        """Append bytes until there are `length`.
+
+        Raises:
+            httpx.HTTPError: if they do not come.
+        """
+        while len(data) < length:
+            self.ahead = self.ahead or await anext(self.parts, b"")
+            if not self.ahead:
+                raise httpx.RemoteProtocolError("the answer ended early")
+            taken = self.ahead[: length - len(data)]
+            self.ahead = self.ahead[len(taken) :]
+            data += taken
+            self.position += len(taken)
 
 
 def policy_of(membership: Membership, file: Path | None) -> LogPolicy:
@@ -80,6 +109,9 @@ class FeedSync:
         state = kit.states[name]
         self._number = state.number
         self._partial = _Partial("")
+        self._volume: _Volume | None = None
+        self._arrived_bytes = 0
+        """In this round, since a connection broke."""
         self._anew_from: int | None = None
         self._reader = self._reader_from(state.cursor or None)
 
@@ -148,7 +180,15 @@ class FeedSync:
             TrustError: if what came does not hold; the list is as it was.
             TransportError: if the clearinghouse does not answer.
         """
+        try:
+            await self._follow_to_the_end()
+        finally:
+            await self._close_volume()
+        await self._kit.checked(self._name)
+
+    async def _follow_to_the_end(self) -> None:
         reader = self._reader
+        self._arrived_bytes = 0
         reader.begin()
         while (request := reader.next_request()) is not None:
             try:
@@ -170,7 +210,6 @@ class FeedSync:
                 )
         if reader.has_begun_anew():
             await self._drop_what_did_not_come_again()
-        await self._kit.checked(self._name)
 
     async def _drop_what_did_not_come_again(self) -> None:
         """End what another scope no longer covers: it is not ours to match any more."""
@@ -203,18 +242,24 @@ class FeedSync:
         return list(changed.values())
 
     async def _fetch(self, request: Request) -> bytes:
-        """The file; where a connection breaks, the next goes on, in this round or a later one."""
-        partial = _Partial(request.path)
+        """The bytes; where a connection breaks, the next goes on, in this round or a later one."""
+        partial = _Partial(request.path, request.offset_bytes)
         if request.is_immutable:
-            if self._partial.path != request.path:
+            known = self._partial
+            if (known.path, known.offset_bytes) != (request.path, request.offset_bytes):
                 self._partial = partial
             partial = self._partial
+        fetch_on = self._fetch_on if request.offset_bytes is None else self._fetch_on_in_volume
         while True:
             before = len(partial.data)
             try:
-                await self._fetch_on(request, partial)
+                try:
+                    await fetch_on(request, partial)
+                finally:
+                    self._arrived_bytes += len(partial.data) - before
             except httpx.HTTPError as error:
-                if request.is_immutable and len(partial.data) - before >= _WORTH_ANOTHER_BYTES:
+                arrived, self._arrived_bytes = self._arrived_bytes, 0
+                if request.is_immutable and arrived >= _WORTH_ANOTHER_BYTES:
                     continue
                 raise TransportError(
                     f"the clearinghouse does not answer ({type(error).__name__})"
@@ -247,6 +292,37 @@ class FeedSync:
                 partial.data += part
                 if len(partial.data) > request.max_bytes:
                     break
+
+    async def _fetch_on_in_volume(self, request: Request, partial: "_Partial") -> None:
+        """Go on with the answer that is under way, if it is where the request is; else ask."""
+        at = (request.offset_bytes or 0) + len(partial.data)
+        try:
+            volume = self._volume
+            if volume is None or (volume.path, volume.position) != (request.path, at):
+                volume = await self._open_volume(request, at)
+            await volume.read_into(partial.data, request.max_bytes)
+        except BaseException:
+            await self._close_volume()
+            raise
+
+    async def _open_volume(self, request: Request, at: int) -> "_Volume":
+        await self._close_volume()
+        stop = (request.offset_bytes or 0) + request.max_bytes + request.more_bytes
+        url = f"{self._membership.feed}/{request.path}"
+        headers = {"range": f"bytes={at}-{stop - 1}"}
+        asked = self._http.build_request("GET", url, headers=headers, timeout=_TIMEOUT)
+        response = await self._http.send(asked, stream=True)
+        self._volume = _Volume(response, request.path, at, response.aiter_bytes())
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT or not response.headers.get(
+            "content-range", ""
+        ).startswith(f"bytes {at}-"):
+            raise TransportError(f"the clearinghouse answered {response.status_code} to a range")
+        return self._volume
+
+    async def _close_volume(self) -> None:
+        volume, self._volume = self._volume, None
+        if volume is not None:
+            await volume.response.aclose()
 
     async def _listen(self) -> None:
         """Wake the follower at every push; without pushes it polls."""

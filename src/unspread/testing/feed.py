@@ -41,6 +41,14 @@ class MemoryEntries:
         return self.rows[start:stop]
 
 
+def fetched(blobs: BlobStore, request: Request) -> bytes:
+    """What a reader asks for, out of a store; one byte more of a file that is too long."""
+    if request.offset_bytes is None:
+        return blobs.get(request.path)[: request.max_bytes + 1]
+    stop = request.offset_bytes + request.max_bytes
+    return blobs.part(request.path, request.offset_bytes, stop)
+
+
 class TrialLog:
     """One log, its writer, its partners; everything follows from the seed but content keys."""
 
@@ -147,6 +155,12 @@ class TrialLog:
         partners = list(self.partners.values())
         return self.writer.publish(len(self.rows), partners, self.now, erased=erased).size
 
+    def bring_together(self) -> None:
+        """Write volumes as long as one is due."""
+        partners = list(self.partners.values())
+        while (volume := self.writer.volume_due(partners)) is not None:
+            self.writer.adopt(volume, volume.write(self.public), partners, self.now)
+
     def reader(self, partner_id: str = "board", state: bytes | None = None) -> FeedReader:
         """A partner's reader, from nothing or a saved state."""
         return FeedReader(
@@ -163,8 +177,8 @@ class TrialLog:
         return item_key_digest(receipt.item_key(0).public) if receipt else None
 
     def fetch(self, request: Request) -> bytes:
-        """The file that a reader asks for, cut off as a careful fetcher does."""
-        return self.public.get(request.path)[: request.max_bytes + 1]
+        """The bytes that a reader asks for, cut off as a careful fetcher does."""
+        return fetched(self.public, request)
 
     def follow(self, reader: FeedReader) -> list[Event]:
         """Bring a reader up to date."""

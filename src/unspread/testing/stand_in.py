@@ -106,10 +106,11 @@ class StandInClearinghouse(TrialLog):
         return self._file(request.headers.get("range", ""), content)
 
     def _file(self, asked: str, content: bytes) -> httpx.Response:
-        start = int(asked.removeprefix("bytes=").removesuffix("-") or 0)
-        rest = content[start:]
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        start, stop = int(first or 0), int(last or len(content) - 1) + 1
+        rest = content[start:stop]
         self.sent_bytes += min(len(rest), self.breaks_after_bytes or len(rest))
-        headers = {"content-range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        headers = {"content-range": f"bytes {start}-{min(stop, len(content)) - 1}/{len(content)}"}
         return httpx.Response(
             206 if asked else 200,
             headers=headers if asked else {},

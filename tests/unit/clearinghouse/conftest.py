@@ -71,8 +71,8 @@ class Running:
 
         return self._portal.call(ask)
 
-    def get(self, path: str) -> httpx.Response:
-        return self.request("GET", path)
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
 
     def post(self, path: str, body: bytes) -> httpx.Response:
         return self.request(

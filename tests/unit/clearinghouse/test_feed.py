@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from unspread.clearinghouse import backup, checking, own_entries, partners, store
+from unspread.clearinghouse import backup, checking, own_entries, partners, publisher, store
 from unspread.clearinghouse.commands import clearinghouse as command
 from unspread.clearinghouse.settings import Settings
 from unspread.clearinghouse.store import Transaction
 from unspread.crypto import OpeningKey
 from unspread.errors import InputError
 from unspread.feed.latest import Latest
+from unspread.feed.partner_feed import BLOCK
 from unspread.feed.reader import Event, FeedReader, ListingAdded, ListingChanged, Request
 from unspread.feed.reader import follow as follow_feed
 from unspread.feed.records import AddRecord, EntryKind, PolicyRecord, Surface, Terms, add_entry
@@ -65,7 +66,7 @@ class Follower:
             partner_id=platform.partner_id,
             key=platform.opening_key,
         )
-        self.files = 0
+        self.files: set[str] = set()
 
     def follow(self) -> list[Event]:
         """Follow once; the bank is what a platform would match afterwards."""
@@ -84,9 +85,10 @@ class Follower:
         return events
 
     def _fetch(self, request: Request) -> bytes:
-        self.files += 1
-        answer = self._at.get(f"/{request.path}")
-        assert answer.status_code == 200, request
+        self.files.add(request.path)
+        headers = {"range": request.http_range} if request.http_range else {}
+        answer = self._at.get(f"/{request.path}", headers=headers)
+        assert answer.status_code == (206 if headers else 200), request
         return answer.content
 
     def pdqs(self) -> list[str]:
@@ -332,17 +334,17 @@ def test_a_newcomer_of_a_long_log_gets_a_snapshot_and_few_files(settings: Settin
         for _ in range(9):
             write(lambda tx: own_entries.pad(tx, 8192)).result()
         size = at.until_published()
-        assert size > 65_536
+        assert size > 4 * BLOCK
         veteran.follow()
         latest = lambda who: Latest.from_text(  # noqa: E731
             Note.from_bytes(at.get(f"/feed/{who.partner_id}/latest").content).text
         )
         platform = admitted(at, "Newcomer")
         until(lambda: at.get(f"/feed/{platform.partner_id}/latest").is_success)
-        until(lambda: latest(platform).snapshot.stop == 65_536, 60)
+        until(lambda: latest(platform).snapshot.stop == 4 * BLOCK, 60)
         snapshot = latest(platform).snapshot
-        (line,) = snapshot.read(at.get(f"/{snapshot.path(platform.partner_id)}").content)
-        (whole,) = latest(platform).index.read(
+        line, *_ = snapshot.read(at.get(f"/{snapshot.path(platform.partner_id)}").content)
+        whole, *_ = latest(platform).index.read(
             at.get(f"/{latest(platform).index.path(platform.partner_id)}").content
         )
         assert line.length_bytes < whole.length_bytes / 2
@@ -352,7 +354,40 @@ def test_a_newcomer_of_a_long_log_gets_a_snapshot_and_few_files(settings: Settin
         assert newcomer.listed == veteran.listed
         assert len(newcomer.listed) == 10
         assert newcomer.reader.root == veteran.reader.root
-        assert newcomer.files <= 2 * size.bit_length() + 2
+        assert len(newcomer.files) <= 2 * size.bit_length() + 2
+        assert checked(settings) == []
+
+
+def test_files_of_full_blocks_become_one_beside_the_publishing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "VOLUMES_EVERY_SECONDS", 0.1)
+    with running(settings) as at:
+        platform = admitted(at)
+        for seed in range(3):
+            at.submit(receipt(seed), [picture(seed)])
+        for _ in range(8):
+            at.service.writer.submit(lambda tx: own_entries.pad(tx, 8192)).result()
+        at.until_published()
+
+        def newcomer_of_few_files() -> Follower | None:
+            newcomer = Follower(at, platform)
+            newcomer.follow()
+            has_volume = any("/vol/" in path for path in newcomer.files)
+            return newcomer if has_volume else None
+
+        until(newcomer_of_few_files, 30)
+        newcomer = newcomer_of_few_files()
+        assert newcomer is not None
+        assert len(newcomer.listed) == 3
+        assert not any(f"-{BLOCK}." in path for path in newcomer.files)
+        at.withdraw(receipt(1), 0)
+        until(lambda: (newcomer.follow(), len(newcomer.listed))[1] == 2)
+        pending = lambda c: c.rows("SELECT 1 FROM pending_erasure")  # noqa: E731
+        until(lambda: not at.service.readers.ask_now(pending))
+        later = Follower(at, platform)
+        later.follow()
+        assert later.listed == newcomer.listed
         assert checked(settings) == []
 
 

@@ -3,10 +3,12 @@
 import random
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.unit.platform_kit.conftest import Platform
 from unspread.errors import TransportError
+from unspread.feed.partner_feed import BLOCK
 from unspread.feed.records import Entry
 from unspread.feed.writer import FeedPartner, Scope
 from unspread.model import Level, ListingId
@@ -68,6 +70,65 @@ def test_what_arrived_serves_the_next_round_too(
         sync()
     assert segments_asked(clearinghouse)[-1] == "bytes=90000-"
     assert platform.kit.states["unspread"].size == 8_192
+    platform.close()
+
+
+def volumes_asked(log: StandInClearinghouse) -> list[str]:
+    return [request.headers["range"] for request in log.requests if "/vol/" in request.url.path]
+
+
+@pytest.mark.parametrize("breaks_after_bytes", [None, 400_000])
+def test_one_request_fetches_a_volume_whose_connection_may_break(
+    tmp_path: Path, clearinghouse: StandInClearinghouse, breaks_after_bytes: int | None
+) -> None:
+    platform = Platform(tmp_path, clearinghouse)
+    for _ in range(4):
+        clearinghouse.pad(BLOCK - len(clearinghouse.rows) % BLOCK)
+        clearinghouse.publish()
+    clearinghouse.bring_together()
+    erased = ListingId(3)
+    clearinghouse.rows[erased] = clearinghouse.rows[erased].erased()
+    clearinghouse.publish(erased=[erased])
+    clearinghouse.breaks_after_bytes = breaks_after_bytes
+    platform.sync()
+    assert platform.kit.states["unspread"].size == 4 * BLOCK
+    (volume,) = clearinghouse.public.paths("feed/board/vol/")
+    length = clearinghouse.public.length_bytes(volume)
+    # The first segment was issued again; the three after it come in one answer.
+    (first, *again) = volumes_asked(clearinghouse)
+    assert first.endswith(f"-{length - 1}")
+    assert not again, "what is left is shorter than what breaks"
+    assert len(segments_asked(clearinghouse)) == (1 if breaks_after_bytes is None else 3)
+    platform.close()
+
+
+def test_a_volume_goes_on_where_it_broke(
+    tmp_path: Path, clearinghouse: StandInClearinghouse
+) -> None:
+    platform = Platform(tmp_path, clearinghouse)
+    payload, dice = clearinghouse.rows[0].payload, random.Random(2)
+    for _ in range(4):
+        clearinghouse.rows.extend(
+            Entry(clearinghouse.rows[0].kind, dice.randbytes(16) + payload[16:])
+            for _ in range(1000)
+        )
+        clearinghouse.pad(-len(clearinghouse.rows) % BLOCK)
+        clearinghouse.publish()
+    clearinghouse.bring_together()
+    clearinghouse.breaks_after_bytes = 100_000
+    platform.sync()
+    assert platform.kit.states["unspread"].size == len(clearinghouse.rows)
+    (volume,) = clearinghouse.public.paths("feed/board/vol/")
+    length = clearinghouse.public.length_bytes(volume)
+    assert volumes_asked(clearinghouse) == [
+        f"bytes={at}-{length - 1}" for at in range(0, length, 100_000)
+    ]
+    # A cache that knows no ranges is of no use: nothing is taken, nothing lost.
+    clearinghouse.answers[volume] = lambda: httpx.Response(200, content=b"whole")
+    other = Platform(tmp_path / "other", clearinghouse)
+    with pytest.raises(TransportError, match="200 to a range"):
+        other.sync()
+    other.close()
     platform.close()
 
 
