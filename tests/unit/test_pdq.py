@@ -4,6 +4,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from unspread.fingerprint import bands, kernel, pdq
+from unspread.testing.samples import landscape
 
 SIZES = [
     (5, 5),
@@ -75,6 +76,28 @@ def test_the_dihedral_variants_are_the_references(height, width):
     values, _ = pdqhash.compute_dihedral(np.ascontiguousarray(pixels))
     small = pdq.small_matrices(pixels, [pdq.UPRIGHT])[0]
     assert np.array_equal(pdq.dihedral(small), np.packbits(np.array(values), axis=1))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.04])
+def test_cropped_pictures_that_are_widened_come_near_their_originals(share):
+    far, near = [], []
+    for seed in range(8):
+        whole = np.asarray(landscape(seed, 640, 480))
+        down, across = round(480 * share), round(640 * share)
+        cropped = pdq.small_matrices(whole[down:-down, across:-across], [pdq.UPRIGHT])
+        for found, matrix in ((far, cropped), (near, pdq.widened(cropped, share))):
+            value = pdq.fingerprints(matrix)[0].value
+            found.append(pdq.distance_bits(value, pdq.fingerprint(whole).value))
+    assert np.median(near) <= 31 < np.median(far)
+    assert np.median(near) < np.median(far) / 2
+
+
+def test_what_is_widened_may_be_turned_before_or_after():
+    matrices = pdq.small_matrices(picture(129, 257), pdq.ORIENTATIONS)
+    wide = pdq.widened(matrices, 0.04)
+    assert np.allclose(pdq.widened(matrices[0].T, 0.04), wide[0].T)
+    assert np.allclose(pdq.widened(matrices[0][::-1], 0.04), wide[0][::-1])
+    assert np.allclose(pdq.widened(matrices, 0.0), matrices)
 
 
 def test_grey_pixels_are_pixels_of_equal_red_green_and_blue():

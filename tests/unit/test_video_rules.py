@@ -6,11 +6,19 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from unspread.errors import UnreadableMediaError
-from unspread.fingerprint import Sampling, fingerprint_file, scan_media
+from unspread.fingerprint import (
+    MediaScan,
+    Sampling,
+    fingerprint_file,
+    fingerprint_image,
+    scan_media,
+)
 from unspread.fingerprint.files import Format, Limits
 from unspread.fingerprint.pdq import distance_bits
+from unspread.fingerprint.score import best_score, distances, score
 from unspread.fingerprint.trim import without_borders
 from unspread.fingerprint.video import Dense, _content, dense_fingerprints, open_film
 from unspread.model import Fingerprint, Kind, Part
@@ -96,8 +104,11 @@ def test_distance_counts_bits():
     assert distance_bits(bytes(32), b"\xff" * 32) == 256
 
 
-def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12, bar=0, **options):
-    """A few frames of a drawn landscape that moves, with black bars of so many lines."""
+def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12, bar=0, crop=0, **options):
+    """A few frames of a drawn landscape that moves, with black bars of so many lines.
+
+    Or without so many lines at each of its edges.
+    """
     wide = np.array(landscape(9, 320, 240))
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=24, options={"crf": "12", "qp": "0"} | options)
@@ -106,6 +117,9 @@ def clip(path, *, codec="libx264", pixel_format="yuv420p", frames=12, bar=0, **o
         for step in range(frames):
             part = wide[step % 48 : step % 48 + 192, 3 * step % 64 : 3 * step % 64 + 256].copy()
             part[:bar] = part[192 - bar :] = 0
+            if crop:
+                cut = Image.fromarray(part[crop:-crop, crop * 4 // 3 : -crop * 4 // 3])
+                part = np.array(cut.resize((256, 192)))
             for packet in stream.encode(av.VideoFrame.from_ndarray(part, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode(None):
@@ -134,6 +148,38 @@ def test_a_film_that_breaks_off_after_its_only_keyframe_is_looked_at_all_the_sam
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
     written[places[1] + 8 : -200] = bytes(len(written) - 208 - places[1])
     assert scan_media(bytes(written)).seconds_of_frame == (0.0,)
+
+
+@pytest.mark.parametrize("crop", [5, 7])
+def test_a_video_that_was_cropped_by_a_few_lines_is_found(crop, tmp_path):
+    listed = fingerprint_file(clip(tmp_path / "listed.mp4", frames=60)).fingerprints
+    scan = scan_media(clip(tmp_path / "cropped.mp4", frames=60, crop=crop, g="12"))
+    assert set(scan.part_of_probe) == {Part.FRAME}
+    plain = [at for at in range(len(scan.probes)) if at % 24 == 0]
+    assert not score([scan.probes[at] for at in plain], listed, 31).is_match
+    assert best_score(scan, listed, 31).is_match
+    assert best_score(scan, listed, 31).frames_of_query == len(plain)
+
+
+def test_windows_of_frames_find_a_listed_picture_of_another_moment(tmp_path):
+    def nearest(scan: MediaScan) -> int:
+        return int(distances(scan.probes, listed).min())
+
+    path = clip(tmp_path / "film.mp4", frames=48, g="1000")
+    with av.open(path) as film:
+        frame = next(each for at, each in enumerate(film.decode(video=0)) if at == 12)
+        frame.to_image().save(tmp_path / "frame.png")
+    listed = fingerprint_image((tmp_path / "frame.png").read_bytes()).fingerprints
+    listed = [each for each in listed if each.kind is Kind.PDQ]
+    plain, looked = scan_media(path), scan_media(path, frames_with_windows=2)
+    assert nearest(plain) > 31
+    assert nearest(looked) <= 31
+    windows = [at for at, part in enumerate(looked.part_of_probe) if part is Part.WINDOW]
+    assert {looked.frame_of_probe[at] for at in windows} == {0, 1}
+    assert scan_media(path, frames_with_windows=2, windows=False) == plain
+    one = scan_media(path, frames_with_windows=1)
+    windows = [at for at, part in enumerate(one.part_of_probe) if part is Part.WINDOW]
+    assert {one.frame_of_probe[at] for at in windows} == {0}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class Call(msgspec.Struct, frozen=True):
     windows: bool
     sampling: Sampling
     max_frames: int
+    frames_with_windows: int
     limits: Limits
 
 
@@ -169,13 +170,14 @@ class Confined:
         windows: bool = True,
         sampling: Sampling = Sampling.KEYFRAMES,
         max_frames: int = 4096,
+        frames_with_windows: int = 0,
     ) -> MediaScan:
         """As `scan_media`, in a worker.
 
         Raises:
             UnreadableMediaError: as `scan_media`, and if the file costs more than the budget.
         """
-        call = Call(windows, sampling, max_frames, self._limits)
+        call = Call(windows, sampling, max_frames, frames_with_windows, self._limits)
         with _descriptor(source) as descriptor:
             answer = self._call(call, descriptor)
         if answer.scan is None:
@@ -189,11 +191,18 @@ class Confined:
         windows: bool = True,
         sampling: Sampling = Sampling.KEYFRAMES,
         max_frames: int = 4096,
+        frames_with_windows: int = 0,
     ) -> MediaScan:
         """As `scan`, without holding up the event loop."""
         return await asyncio.get_running_loop().run_in_executor(
             self._executor,
-            lambda: self.scan(source, windows=windows, sampling=sampling, max_frames=max_frames),
+            lambda: self.scan(
+                source,
+                windows=windows,
+                sampling=sampling,
+                max_frames=max_frames,
+                frames_with_windows=frames_with_windows,
+            ),
         )
 
     def confinement(self) -> Confinement:

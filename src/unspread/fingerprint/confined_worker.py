@@ -73,6 +73,7 @@ def _answer(call: Call, descriptor: int, budget: Budget) -> Answer:
                     windows=call.windows,
                     sampling=call.sampling,
                     max_frames=call.max_frames,
+                    frames_with_windows=call.frames_with_windows,
                     limits=call.limits,
                 )
                 return Answer(scan=scan)

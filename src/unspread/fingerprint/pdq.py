@@ -143,6 +143,21 @@ def coefficients(matrices: Matrix) -> NDArray[np.float64]:
     return rounded
 
 
+def widened(matrices: Matrix, share: float) -> Matrix:
+    """(…, 64, 64): small matrices as if the picture had `share` of its sides more on each side.
+
+    What was there is guessed to go on as at the edge. So a copy that was cropped comes near its
+    original again, at no cost, since B is sampled linearly and no pixel is read.
+    """
+    at = (np.arange(SIDE) + 0.5) * (1 + 2 * share) - share * SIDE - 0.5
+    at = at.clip(0, SIDE - 1)
+    before = np.minimum(at.astype(int), SIDE - 2)
+    stretch = np.zeros((SIDE, SIDE))
+    stretch[np.arange(SIDE), before] = before + 1 - at
+    stretch[np.arange(SIDE), before + 1] = at - before
+    return stretch @ matrices @ stretch.T
+
+
 def bits(transformed: NDArray[np.float64]) -> NDArray[np.uint8]:
     """(…, 16, 16) coefficients to (…, 32) bytes in canonical order.
 

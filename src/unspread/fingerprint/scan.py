@@ -18,12 +18,15 @@ from unspread.fingerprint.result import MediaScan, Sampling, Source
 from unspread.fingerprint.trim import Rectangle, rectangles_of
 from unspread.fingerprint.video import Film, Frame, open_film
 from unspread.fingerprint.windows import window_probes
-from unspread.model import Media, Part
+from unspread.model import MATCH_RADIUS_BITS, Media, Part
 
 TURNS: Final = len(pdq.ORIENTATIONS)
 
 _ALONE_SECONDS: Final = 30
 """Of a film with one keyframe, which may be a title card: so much is looked at every second."""
+
+_WIDENED: Final = (0.02, 0.04)
+"""Of the side, on each side: finds copies of a video that were cropped by 2 to 8 %."""
 
 _PART: Final = 0.6
 
@@ -39,6 +42,7 @@ def scan_media(
     windows: bool = True,
     sampling: Sampling = Sampling.KEYFRAMES,
     max_frames: int = 4096,
+    frames_with_windows: int = 0,
     limits: Limits = STANDARD,
 ) -> MediaScan:
     """Everything to look up for one picture or video.
@@ -46,7 +50,9 @@ def scan_media(
     Of a picture: the whole and, in bordered ones and screenshots, the rectangles where a picture
     may stand, each in all 8 turns and mirrors, small ones also enlarged; and `windows` likewise,
     which find copies that were cropped, covered in part or put into another picture. Of a video:
-    sampled frames without letterbox bars, in all turns, at most `max_frames`.
+    sampled frames without letterbox bars, in all turns, also as if they had been cropped, at most
+    `max_frames`; and windows of so many of them that look different, spread over the film, which
+    find a listed picture of another moment of it.
 
     Raises:
         UnreadableMediaError: if it is neither, is damaged, or is beyond the limits.
@@ -65,7 +71,14 @@ def scan_media(
                 return _scan_picture(bytes(source), windows, limits)
     except OSError as error:
         raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
-    return _scan_video(source, kind, sampling, max_frames, limits)
+    return _scan_video(
+        source,
+        kind,
+        sampling=sampling,
+        max_frames=max_frames,
+        frames_with_windows=frames_with_windows if windows else 0,
+        limits=limits,
+    )
 
 
 def _scan_picture(data: bytes, windows: bool, limits: Limits) -> MediaScan:
@@ -119,7 +132,13 @@ def _enlarged(pixels: pdq.Pixels) -> pdq.Pixels:
 
 
 def _scan_video(
-    source: Source, kind: Format, sampling: Sampling, max_frames: int, limits: Limits
+    source: Source,
+    kind: Format,
+    *,
+    sampling: Sampling,
+    max_frames: int,
+    frames_with_windows: int,
+    limits: Limits,
 ) -> MediaScan:
     size = source.stat().st_size if isinstance(source, Path) else len(source)
     if size > limits.max_video_bytes:
@@ -128,7 +147,7 @@ def _scan_video(
     notes: list[str] = []
     with open_film(source, kind, limits) as film:
         film.strip_bars()
-        frames = list(islice(_sampled(film, sampling), max_frames + 1))
+        frames = list(islice(_probed(film, sampling, frames_with_windows), max_frames + 1))
         if not frames:
             raise UnreadableMediaError("the video has no frame that can be decoded")
         if len(frames) > max_frames:
@@ -142,8 +161,8 @@ def _scan_video(
             media=Media.VIDEO,
             probe_bytes=b"".join(frame.values for frame in frames),
             qualities=tuple(qualities),
-            part_of_probe=(Part.FRAME,) * len(qualities),
-            frame_of_probe=tuple(np.repeat(np.arange(len(frames)), TURNS).tolist()),
+            part_of_probe=tuple(part for frame in frames for part in frame.parts),
+            frame_of_probe=tuple(at for at, frame in enumerate(frames) for _ in frame.parts),
             seconds_of_frame=tuple(frame.seconds for frame in frames),
             digests=of_file,
             decoder="luma",
@@ -155,32 +174,51 @@ def _scan_video(
 
 
 @dataclass(frozen=True, slots=True)
-class _Turned:
-    """One frame in all turns."""
+class _Probed:
+    """One frame's probes."""
 
     seconds: float
     values: bytes
     qualities: list[int]
+    parts: list[Part]
 
 
-def _sampled(film: Film, sampling: Sampling) -> Iterator[_Turned]:
+def _sampled(film: Film, sampling: Sampling) -> Iterator[Frame]:
     if sampling is Sampling.EVERY_SECOND:
-        yield from map(_turned, film.every_second(pdq.ORIENTATIONS))
+        yield from film.every_second(pdq.ORIENTATIONS)
         return
-    keyframes = map(_turned, film.keyframes(pdq.ORIENTATIONS))
-    some = list(islice(keyframes, 2))
-    yield from some
-    yield from keyframes
-    if len(some) == 1:
+    keyframes = film.keyframes(pdq.ORIENTATIONS)
+    count = 0
+    for frame in keyframes:
+        count += 1
+        yield frame
+    if count == 1:
         # The keyframe is the first of these, too.
         later = islice(film.every_second(pdq.ORIENTATIONS), 1, _ALONE_SECONDS)
         try:
-            yield from map(_turned, later)
+            yield from later
         except UnreadableMediaError:
             # A film that breaks off after its keyframe shows the keyframe all the same.
             return
 
 
-def _turned(frame: Frame) -> _Turned:
-    values = pdq.bits(pdq.coefficients(frame.matrices)).tobytes()
-    return _Turned(frame.seconds, values, pdq.qualities(frame.matrices).tolist())
+def _probed(film: Film, sampling: Sampling, frames_with_windows: int) -> Iterator[_Probed]:
+    spacing = (film.duration_seconds or 0.0) / max(frames_with_windows, 1)
+    last: tuple[float, bytes] | None = None
+    for frame in _sampled(film, sampling):
+        views = [frame.matrices, *(pdq.widened(frame.matrices, share) for share in _WIDENED)]
+        values = pdq.bits(pdq.coefficients(np.stack(views))).tobytes()
+        qualities = len(views) * pdq.qualities(frame.matrices).tolist()
+        parts = [Part.FRAME] * len(qualities)
+        is_new = last is None or (
+            frame.seconds >= last[0] + spacing
+            and pdq.distance_bits(values[:32], last[1]) > MATCH_RADIUS_BITS
+        )
+        if frames_with_windows and is_new:
+            frames_with_windows -= 1
+            last = frame.seconds, values[:32]
+            more, their_qualities = window_probes(frame.picture())
+            values += more.tobytes()
+            qualities += their_qualities.tolist()
+            parts += [Part.WINDOW] * len(more)
+        yield _Probed(frame.seconds, values, qualities, parts)

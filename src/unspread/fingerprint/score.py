@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unspread.fingerprint.result import MediaScan
-from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind
+from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 
 MATCH_SHARE: Final = 0.2
 """Share of frames, of either video, from which on two videos match by more than one view."""
@@ -90,8 +90,16 @@ def distances(queries: Sequence[Fingerprint], listing: Sequence[Fingerprint]) ->
 
 def best_score(scan: MediaScan, listing: Sequence[Fingerprint], radius_bits: int) -> Score:
     """Of a scanned video, by the one of its eight turns that matches best."""
-    probes = scan.probes
-    return best_of(score(probes[turn::_TURNS], listing, radius_bits) for turn in range(_TURNS))
+    probes = [
+        (probe, frame)
+        for probe, frame in zip(scan.probes, scan.frame_of_probe, strict=True)
+        if probe.part is Part.FRAME
+    ]
+    turned = (probes[turn::_TURNS] for turn in range(_TURNS))
+    return best_of(
+        score([probe for probe, _ in some], listing, radius_bits, [frame for _, frame in some])
+        for some in turned
+    )
 
 
 def best_of(scores: Iterable[Score]) -> Score:
@@ -102,21 +110,38 @@ def best_of(scores: Iterable[Score]) -> Score:
 
 
 def score(
-    queries: Sequence[Fingerprint], listing: Sequence[Fingerprint], radius_bits: int
+    queries: Sequence[Fingerprint],
+    listing: Sequence[Fingerprint],
+    radius_bits: int,
+    frame_of_query: Sequence[int] | None = None,
 ) -> Score:
-    """Of frames that show enough to be compared; inclusive radius."""
-    worth = [
-        [each for each in some if each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY]
-        for some in (queries, listing)
+    """Of frames that show enough to be compared; inclusive radius.
+
+    Args:
+        frame_of_query: which frame each query is a view of; by default each is its own.
+    """
+    asked = [
+        (each, frame)
+        for each, frame in zip(queries, frame_of_query or range(len(queries)), strict=True)
+        if _is_worth(each)
     ]
-    if not all(worth):
-        return Score(0, len(worth[0]), 0, len(worth[1]))
-    near = distances(*worth) <= radius_bits
-    matched = near.any(axis=1)
+    listed = [each for each in listing if _is_worth(each)]
+    frames = len({frame for _, frame in asked})
+    if not (asked and listed):
+        return Score(0, frames, 0, len(listed))
+    near = distances([each for each, _ in asked], listed) <= radius_bits
+    matched: dict[int, list[bytes]] = {}
+    for at in np.flatnonzero(near.any(axis=1)):
+        probe, frame = asked[at]
+        matched.setdefault(frame, []).append(probe.value)
     return Score(
-        int(matched.sum()),
-        near.shape[0],
+        len(matched),
+        frames,
         int(near.any(axis=0).sum()),
-        near.shape[1],
-        are_varied([worth[0][at].value] for at in np.flatnonzero(matched)),
+        len(listed),
+        are_varied(matched.values()),
     )
+
+
+def _is_worth(fingerprint: Fingerprint) -> bool:
+    return fingerprint.kind is Kind.PDQ and (fingerprint.quality or 0) >= MIN_PDQ_QUALITY

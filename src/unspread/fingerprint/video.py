@@ -70,18 +70,29 @@ _SEEK_SPACING_SECONDS: Final = 1.5
 
 _LIMITED_TO_FULL: Final = 255 / 219
 """Luma of limited range is 16..235 (ITU-R BT.601, 2.5.1)."""
+_TO_FULL_RANGE: Final = np.rint(np.clip((np.arange(256) - 16) * _LIMITED_TO_FULL, 0, 255)).astype(
+    np.uint8
+)
 _FULL_RANGE: Final = 2
 """AVCOL_RANGE_JPEG (FFmpeg, libavutil/pixfmt.h)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One upright frame, small enough to keep: 8 small matrices at most."""
+    """One frame without its bars."""
 
     seconds: float
     """After the first frame."""
     matrices: Matrix
     """(n, 64, 64): in the orientations asked for, luma scaled to full range."""
+    luma: Pixels
+    """Upright, in the range in which it is stored; the decoder's own memory: not to be kept."""
+    is_limited: bool
+    """Whether that range is 16..235."""
+
+    def picture(self) -> Pixels:
+        """(height, width) luma as a picture of this frame would have it."""
+        return _TO_FULL_RANGE[self.luma] if self.is_limited else self.luma
 
 
 class Film:
@@ -290,13 +301,14 @@ class Film:
             raise UnreadableMediaError("the video's frames are too small")
         turns = [self._orientation.then(each) for each in orientations]
         matrices = pdq.small_matrices(luma, turns)
-        if frame.color_range != _FULL_RANGE and not frame.format.name.startswith("yuvj"):
+        is_limited = frame.color_range != _FULL_RANGE and not frame.format.name.startswith("yuvj")
+        if is_limited:
             matrices *= _LIMITED_TO_FULL
         seconds = float(((frame.pts or 0) - self._first_pts) * self._stream.time_base)
         self.last_seconds = max(self.last_seconds, seconds)
         if seconds > self._limits.max_duration_seconds:
             raise UnreadableMediaError("the video is too long")
-        return Frame(seconds, matrices)
+        return Frame(seconds, matrices, self._orientation.upright(luma), is_limited)
 
 
 @contextmanager

@@ -78,7 +78,12 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
         bank=Bank({}),
         catalogue=open_catalogue(settings, store),
         scanner=Scanner(
-            confined_fingerprinter(pool, settings.min_quality, windows=settings.scan_windows),
+            confined_fingerprinter(
+                pool,
+                settings.min_quality,
+                windows=settings.scan_windows,
+                frames_with_windows=settings.scan_windows_of_frames,
+            ),
             settings.scan_queue + settings.scan_workers,
         ),
         keys=keys,

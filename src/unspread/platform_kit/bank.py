@@ -36,6 +36,9 @@ _LIST_SHIFT: Final = _LEVEL_SHIFT + 3
 _ID_MASK: Final = (1 << _ID_BITS) - 1
 _BLOCK_LISTINGS: Final = 4096
 
+WIDENED: Final = "widened"
+"""Begins the variants that guess what a frame was before it was cropped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:

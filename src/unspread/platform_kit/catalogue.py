@@ -17,7 +17,7 @@ import numpy as np
 
 from unspread.errors import InputError
 from unspread.model import VALUE_BYTES, Fingerprint, Kind, Media, Part
-from unspread.platform_kit.bank import Probe
+from unspread.platform_kit.bank import WIDENED, Probe
 from unspread.platform_kit.catalogue_columns import Columns
 from unspread.platform_kit.store import Finding, Store, time_of, time_text
 
@@ -352,12 +352,16 @@ def unpack_probes(packed: bytes) -> tuple[Probe, ...]:
 
 
 def kept_probes(probes: Iterable[Probe]) -> list[Probe]:
-    """What the catalogue keeps: all but windows, of which a picture has a thousand.
+    """What the catalogue keeps: all but windows, of which a picture has a thousand, and guesses.
 
     A hosted picture that shows a listed one as a part is found by the listing's own windows
-    if it was cropped, and not if it is a collage.
+    if it was cropped, and not if it is a collage. A hosted video is found if it was not cropped.
     """
-    return [probe for probe in probes if probe.part is not Part.WINDOW]
+    return [
+        probe
+        for probe in probes
+        if probe.part is not Part.WINDOW and not probe.variant.startswith(WIDENED)
+    ]
 
 
 _PDQ_RECORD: Final = 5 + VALUE_BYTES[Kind.PDQ]

@@ -10,7 +10,7 @@ from unspread.errors import TransportError
 from unspread.fingerprint.confined import Confined
 from unspread.fingerprint.result import MediaScan
 from unspread.model import Kind, Media, Part
-from unspread.platform_kit.bank import Probe
+from unspread.platform_kit.bank import WIDENED, Probe
 
 
 class BusyError(TransportError):
@@ -79,11 +79,16 @@ VARIANTS: Final = (
 def scanned(scan: MediaScan, min_quality: int) -> Scanned:
     """A scan's probes that are worth looking up, and its digests."""
     probes = []
+    first_of_frame = 0
     for at, quality in enumerate(scan.qualities):
+        frame, part = scan.frame_of_probe[at], scan.part_of_probe[at]
+        if frame != scan.frame_of_probe[first_of_frame]:
+            first_of_frame = at
         if quality < min_quality:
             continue
-        frame, part = scan.frame_of_probe[at], scan.part_of_probe[at]
         variant = VARIANTS[at % len(VARIANTS)] if part is not Part.WINDOW else "window"
+        if part is Part.FRAME and at - first_of_frame >= len(VARIANTS):
+            variant = WIDENED if variant == "original" else f"{WIDENED}_{variant}"
         # Groups of eight: as it stands, without its borders, and of small pictures both enlarged.
         is_trimmed = "trimmed" in scan.notes and at // len(VARIANTS) % 2 == 1
         if part is Part.WHOLE and is_trimmed:
@@ -103,12 +108,15 @@ def scanned(scan: MediaScan, min_quality: int) -> Scanned:
 
 
 def confined_fingerprinter(
-    pool: Confined, min_quality: int, *, windows: bool = True
+    pool: Confined, min_quality: int, *, windows: bool = True, frames_with_windows: int = 0
 ) -> Fingerprinter:
     """Fingerprints made in the confined worker processes of a pool."""
 
     async def fingerprint(media: bytes | Path) -> Scanned:
-        return scanned(await pool.scan_async(media, windows=windows), min_quality)
+        scan = await pool.scan_async(
+            media, windows=windows, frames_with_windows=frames_with_windows
+        )
+        return scanned(scan, min_quality)
 
     return fingerprint
 

@@ -165,6 +165,9 @@ class Settings(_Section, frozen=True):
     scan_windows: bool = True
     """Look at windows of pictures too, which finds crops, screenshots and collages for about
     60 ms of processor time each."""
+    scan_windows_of_frames: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """So many frames of a video have windows as pictures do, for as much each. Finds most listed
+    pictures that were taken out of a video, and holds more that is not listed."""
     requests_per_minute: Positive = 60_000
     """Per key; more are answered 429."""
     min_quality: Annotated[int, msgspec.Meta(ge=0, le=100)] = MIN_PDQ_QUALITY

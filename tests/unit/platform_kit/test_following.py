@@ -332,14 +332,16 @@ def test_a_protected_video_is_refused_in_another_encoding_and_found_where_it_was
     assert platform.actions() == [("remove", "posted", listing_id)]
 
 
-def filmed(seeds: list[int], **options: str) -> bytes:
-    """A second of each of these landscapes, as a title card and what follows it."""
+def filmed(seeds: list[int], crop: int = 0, **options: str) -> bytes:
+    """A second of each of these landscapes, without so many lines at each edge."""
     made = io.BytesIO()
     with av.open(made, "w", format="mp4") as target:
         stream = target.add_stream("libx264", rate=24, options=options)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         for seed in seeds:
-            shown = av.VideoFrame.from_image(landscape(seed, 160, 120))
+            box = (crop, crop, 160 - crop, 120 - crop)
+            image = landscape(seed, 160, 120).resize((160, 120), box=box)
+            shown = av.VideoFrame.from_image(image)
             for _ in range(24):
                 shown.pts = None
                 target.mux(stream.encode(shown))
@@ -367,3 +369,17 @@ def test_videos_that_share_a_title_card_are_held_at_most(
     answer = platform.scan(filmed([card, *others], **options))
     assert (answer.decision, answer.match.matched_frames) == ("hold", 1)
     assert platform.scan(filmed(others, **options)).decision == "accept"
+
+
+def test_a_cropped_video_is_refused_and_kept_without_guesses(platform, clearinghouse, tmp_path):
+    listed = tmp_path / "listed.mp4"
+    listed.write_bytes(filmed([51, 52, 53]))
+    clearinghouse.protect_fingerprints(fingerprint_file(listed).fingerprints, media=Media.VIDEO)
+    platform.sync()
+
+    answer = platform.scan(filmed([51, 52, 53], crop=3))
+    assert (answer.decision, answer.match.part) == ("refuse", "frame")
+    assert answer.match.variant == "widened"
+    platform.remember(filmed([61, 62, 63]), "posted")
+    kept = [each for each in platform.kit.catalogue.probes_of("posted") if each.kind is Kind.PDQ]
+    assert len(kept) == 8 * len({each.frame for each in kept})
