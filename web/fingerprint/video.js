@@ -6,6 +6,7 @@
  */
 
 import { BlobSource, EncodedPacketSink, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } from '../vendor/mediabunny.js';
+import { Bright } from './bars.js';
 import { Dense } from './dense.js';
 import { digests } from './digest.js';
 import { StoppedError, toHex, UnreadableMediaError } from './media.js';
@@ -16,14 +17,11 @@ import { LumaSampler, MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
  * @typedef {import('./pdq.js').Orientation} Orientation
  * @typedef {import('mediabunny').VideoSample} Sample
  * @typedef {import('mediabunny').InputVideoTrack} Track
- * @typedef {{left: number, top: number, right: number, bottom: number}} Content in stored pixels
- * @typedef {{bytes: Uint8Array, offset: number, stride: number, width: number, height: number}} Plane
+ * @typedef {import('./bars.js').Content} Content
+ * @typedef {import('./bars.js').Plane} Plane
  */
 
 const BAR_SAMPLES = 8;
-const BAR_LUMA = 40;
-const MIN_BAR = 1 / 50;
-const MIN_LEFT = 1 / 4;
 
 /** Luma of limited range is 16..235 (ITU-R BT.601, 2.5.1). */
 const LIMITED_TO_FULL = 255 / 219;
@@ -228,9 +226,8 @@ function cut(plane, content) {
 async function contentWithoutBars(track, sink, duration) {
   const packets = new EncodedPacketSink(track);
   const reader = new PlaneReader();
-  /** @type {number[] | null} */
-  let size = null;
-  let brightest = new Uint8Array(0);
+  /** @type {Bright | null} */
+  let bright = null;
   /** @type {Set<number>} */
   const moments = new Set();
   for (let step = 0; step < (duration > 0 ? BAR_SAMPLES : 1); step++) {
@@ -239,54 +236,15 @@ async function contentWithoutBars(track, sink, duration) {
       (await packets.getFirstKeyPacket());
     if (packet !== null) moments.add(packet.timestamp);
   }
-  for await (const sample of sink.samplesAtTimestamps(moments)) {
+  for (const moment of moments) {
+    const sample = await sink.getSample(moment);
     if (sample === null) continue;
     const plane = await reader.read(sample);
     sample.close();
-    size ??= [plane.width, plane.height];
-    if (size[0] !== plane.width || size[1] !== plane.height) continue;
-    if (brightest.length === 0) brightest = new Uint8Array(plane.width * plane.height);
-    for (let row = 0; row < plane.height; row++) {
-      const from = plane.offset + row * plane.stride;
-      for (let x = 0, at = row * plane.width; x < plane.width; x++, at++) {
-        const luma = plane.bytes[from + x];
-        if (luma > brightest[at]) brightest[at] = luma;
-      }
-    }
+    bright ??= new Bright(plane.width, plane.height);
+    bright.add(plane);
+    // Nothing that follows brings a bar back: most films need one keyframe.
+    if (bright.isEverywhere()) return null;
   }
-  return size === null ? null : contentOf(brightest, size[0], size[1]);
-}
-
-/**
- * @param {Uint8Array} brightest
- * @param {number} width
- * @param {number} height
- * @returns {Content}
- */
-function contentOf(brightest, width, height) {
-  const rows = new Uint8Array(height);
-  const columns = new Uint8Array(width);
-  for (let row = 0, at = 0; row < height; row++) {
-    for (let x = 0; x < width; x++, at++) {
-      if (brightest[at] > rows[row]) rows[row] = brightest[at];
-      if (brightest[at] > columns[x]) columns[x] = brightest[at];
-    }
-  }
-  const [top, bottom] = edges(rows);
-  const [left, right] = edges(columns);
-  return { left, top, right, bottom };
-}
-
-/**
- * @param {Uint8Array} lines the brightest luma of each row or column
- * @returns {[number, number]} first line of the content, and one past the last
- */
-function edges(lines) {
-  const { length } = lines;
-  let start = lines.findIndex((luma) => luma > BAR_LUMA);
-  let stop = lines.findLastIndex((luma) => luma > BAR_LUMA) + 1;
-  if (start < 0 || stop - start < length * MIN_LEFT) [start, stop] = [0, length];
-  if (start < length * MIN_BAR) start = 0;
-  if (length - stop < length * MIN_BAR) stop = length;
-  return [start, stop];
+  return bright === null ? null : bright.content();
 }
