@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 from tests.journeys.page_stand import page_stand
 from unspread.fingerprint.pdq import distance_bits
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY
+from unspread.testing.samples import encoded, landscape
 
 pytestmark = pytest.mark.journey
 
@@ -72,6 +73,22 @@ def run(page: Page) -> Callable[..., dict[str, Any]]:
 def files(name: str) -> list[Any]:
     entries = json.loads((VECTORS / f"{name}.json").read_text())["files"]
     return [pytest.param(entry, id=entry["file"]) for entry in entries]
+
+
+@pytest.mark.parametrize("brand", [b"avif", b"avis"])
+@pytest.mark.parametrize("alpha", [236, 254])
+def test_avif_that_hardly_shines_through_is_refused_rather_than_taken_for_opaque(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, alpha: int, brand: bytes
+) -> None:
+    picture = landscape(3, 96, 64)
+    opaque, through = tmp_path / "opaque.avif", tmp_path / "through.avif"
+    opaque.write_bytes(encoded(picture, "AVIF"))
+    picture.putalpha(alpha)
+    frames = {"save_all": True, "append_images": [picture]} if brand == b"avis" else {}
+    through.write_bytes(encoded(picture, "AVIF", **frames))
+    assert through.read_bytes()[8:12] == brand
+    assert run(opaque)["type"] != "refused"
+    assert run(through) == {"type": "refused", "reason": "no_decoder"}
 
 
 @pytest.mark.parametrize("entry", files("pictures"))

@@ -12,6 +12,9 @@ import { UnreadableMediaError } from './media.js';
 export const MAX_PIXELS = 200_000_000;
 
 const WALK_BYTES = 1 << 18;
+const MAX_BOX_BYTES = 1 << 24;
+/** What an item of AVIF is called that says how transparent another is (ISO/IEC 23000-22, 7.3.5.2). */
+const ALPHA_PLANES = ['urn:mpeg:mpegB:cicp:systems:auxiliary:alpha', 'urn:mpeg:hevc:2015:auxid:1'];
 const PNG_COLOUR = ['iCCP', 'gAMA', 'cHRM', 'sRGB', 'cICP', 'mDCV', 'cLLI'];
 
 /**
@@ -29,6 +32,7 @@ export async function withoutProfile(file, format) {
   if (format === 'jpeg') return jpeg(file);
   if (format === 'png') return png(file);
   if (format === 'webp') return webp(file);
+  if (format === 'avif' && (await hasAlphaPlane(file))) throw new UnreadableMediaError('no_decoder');
   if (format === 'gif' || format === 'bmp') return { blob: file, pixels: await plain(file, format) };
   return { blob: file, pixels: 0 };
 }
@@ -195,6 +199,29 @@ async function webp(file) {
   riff.setUint32(4, body.size + 4, true);
   riff.setUint32(8, 0x57454250);
   return { blob: new Blob([riff.buffer, body], { type: 'image/webp' }), pixels };
+}
+
+/**
+ * Whether an AVIF has an alpha plane, which Chromium stretches as if it were of limited range: what
+ * shines through would get another fingerprint, and what hardly does comes out as opaque.
+ * @param {Blob} file
+ */
+async function hasAlphaPlane(file) {
+  const reader = new Reader(file);
+  for (let at = 0; ; ) {
+    const head = await reader.at(at, 16);
+    if (head === null) return false;
+    const size = head.getUint32(0);
+    const length = size === 1 ? Number(head.getBigUint64(8)) : size || file.size - at;
+    if (length < 8) throw new UnreadableMediaError('damaged');
+    if (['meta', 'moov'].includes(text(head, 4, 4))) {
+      if (length > MAX_BOX_BYTES) throw new UnreadableMediaError('damaged');
+      const box = await file.slice(at, at + length).arrayBuffer();
+      const written = new TextDecoder('latin1').decode(box);
+      if (ALPHA_PLANES.some((name) => written.includes(name))) return true;
+    }
+    at += length;
+  }
 }
 
 /**

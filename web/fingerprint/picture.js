@@ -46,7 +46,7 @@ export async function pictureFingerprints(file, format, decoders, part = WHOLE, 
   const [decoded, other] = await Promise.allSettled([decoding, whileDecoding()]);
   if (decoded.status === 'rejected') throw decoded.reason;
   if (other.status === 'rejected') throw other.reason;
-  const { sampler, cells } = await read(decoded.value, part, format !== 'avif');
+  const { sampler, cells } = await read(decoded.value, part);
   const whole = fingerprintOf(pdqOf(sampler.matrix()), 'whole');
   return [whole, ...windowFingerprints(cells).map((window) => fingerprintOf(window, 'window'))];
 }
@@ -88,10 +88,9 @@ async function decode(blob, format, decoders) {
 /**
  * @param {ImageBitmap | Decoded} decoded
  * @param {Part} part
- * @param {boolean} blends see `readCanvas`
  * @returns {Promise<Reading>}
  */
-async function read(decoded, part, blends) {
+async function read(decoded, part) {
   const box = boxOf(part, decoded.width, decoded.height);
   if ('rgba' in decoded) {
     const reading = begun(box);
@@ -100,7 +99,7 @@ async function read(decoded, part, blends) {
     return reading;
   }
   try {
-    return (await readFrame(decoded, box)) ?? readCanvas(decoded, box, blends);
+    return (await readFrame(decoded, box)) ?? readCanvas(decoded, box);
   } finally {
     decoded.close();
   }
@@ -186,11 +185,9 @@ function isSameRow(row, control, order) {
 /**
  * @param {ImageBitmap} bitmap
  * @param {Box} box
- * @param {boolean} blends whether the browser reads transparency as it is written: Chromium
- *   stretches that of AVIF, so that what shines through would get another fingerprint
  * @returns {Reading}
  */
-function readCanvas(bitmap, box, blends) {
+function readCanvas(bitmap, box) {
   const { x, y, width, height } = box;
   const reading = begun(box);
   const rows = stripRows(box);
@@ -198,12 +195,9 @@ function readCanvas(bitmap, box, blends) {
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
     context.fillStyle = '#fff';
-    if (blends) context.fillRect(0, 0, width, count);
-    else context.clearRect(0, 0, width, count);
+    context.fillRect(0, 0, width, count);
     context.drawImage(bitmap, -x, -y - top);
-    const pixels = words(context.getImageData(0, 0, width, count).data);
-    if (!blends && pixels.some((pixel) => pixel >>> 24 < 255)) throw new UnreadableMediaError('no_decoder');
-    reading.sampler.addRows(pixels, 0, width, count);
+    reading.sampler.addRows(words(context.getImageData(0, 0, width, count).data), 0, width, count);
   }
   return reading;
 }
