@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.properties.match_oracle import (
     KERNEL_NAMES,
     KERNELS,
+    ORDER,
     answer,
     distance_bits,
     flipped,
@@ -15,10 +16,10 @@ from tests.properties.match_oracle import (
     matches_within,
     random_rows,
 )
-from unspread.match import _kernel
+from unspread.match import _kernel, building
 from unspread.match.building import parts_of
 from unspread.match.index import Index
-from unspread.match.layout import CHUNKS, FLAT_ROWS, PERMUTATION, Part, Tables
+from unspread.match.layout import CHUNKS, CLUMP_REACH_BITS, FLAT_ROWS, Part, Tables
 
 LISTED = random_rows(FLAT_ROWS + 900, seed=1)
 """Just enough rows for tables."""
@@ -26,12 +27,12 @@ KINDS = pytest.mark.parametrize("kernel", KERNELS, ids=KERNEL_NAMES)
 
 
 def index_of(kernel, ids, rows, **options):
-    permuted, at = kernel.permuted(rows), np.asarray(ids)
+    permuted, at = kernel.permuted(rows, ORDER), np.asarray(ids)
     blocks = [
         (at[start : start + 7], permuted[start : start + 7]) for start in range(0, len(at), 7)
     ]
     parts = parts_of(kernel, blocks, **options)
-    return Index(kernel, parts, **options)
+    return Index(kernel, ORDER, parts, **options)
 
 
 def index_with(kernel, planted, **options):
@@ -145,17 +146,9 @@ def test_a_part_boundary_changes_no_answer(kernel):
         assert answer(split.within(query)) == answer(whole.within(query))
 
 
-def degenerate(count, free_bits, seed):
-    """Rows that share all but `free_bits` bits."""
-    rng = np.random.default_rng(seed)
-    centre = random_rows(1, seed)[0]
-    free = rng.permutation(256)[:free_bits]
-    return np.stack([flipped(centre, free[rng.random(free_bits) < 0.5]) for _ in range(count)])
-
-
 @pytest.mark.parametrize("free_bits", [0, 8, 32, 80, 120])
 def test_a_list_made_of_near_copies_is_answered_the_same_by_both_kernels(free_bits):
-    crowd = degenerate(900, free_bits, seed=free_bits)
+    crowd = cube(random_rows(1, free_bits)[0], 900, free_bits, free_bits)
     ids = np.concatenate((np.arange(900) // 3, 1000 + np.arange(len(LISTED))))
     rows = np.concatenate((crowd, LISTED))
     entries = list(zip(ids.tolist(), rows, strict=True))
@@ -196,7 +189,7 @@ def test_index_returns_exactly_what_the_oracle_returns(data):
 
 def test_both_kernels_make_the_same_tables():
     ids = np.random.default_rng(2).permutation(len(LISTED))
-    parts = [parts_of(each, [(ids, each.permuted(LISTED))])[0] for each in KERNELS]
+    parts = [parts_of(each, [(ids, each.permuted(LISTED, ORDER))])[0] for each in KERNELS]
     for part in parts[1:]:
         assert np.array_equal(part.front, parts[0].front)
         for name in ("offsets", "signatures", "positions"):
@@ -244,7 +237,7 @@ def test_rows_made_to_overfill_the_buckets_of_a_batch_change_no_answer(kernel):
     """They share 32 bits, so nothing is a clump, and every query meets every row."""
     rows, queries = LISTED.copy(), random_rows(1100, seed=23)
     shared = np.zeros(4, dtype=np.uint64)
-    for bit in PERMUTATION[:32].tolist():
+    for bit in ORDER[:32].tolist():
         shared[bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
     rows, queries = rows & ~shared, queries & ~shared
     queries[7] = rows[70]
@@ -257,7 +250,7 @@ def test_rows_made_to_overfill_the_buckets_of_a_batch_change_no_answer(kernel):
 
 def index_with_keys(kernel, key_bits, rows):
     """An index with fuller buckets than a list of its size has: one of many millions has such."""
-    part = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows))])[0]
+    part = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows, ORDER))])[0]
     assert part.tables is not None
     tables = Tables(
         np.empty((CHUNKS, (1 << key_bits) + 1), dtype=np.uint32),
@@ -268,7 +261,7 @@ def index_with_keys(kernel, key_bits, rows):
     _kernel.fill_tables(
         part.front, part.back, kept, tables.offsets, tables.signatures, tables.positions
     )
-    return Index(kernel, (Part(part.ids, part.front, part.back, part.dead, tables),))
+    return Index(kernel, ORDER, (Part(part.ids, part.front, part.back, part.dead, tables),))
 
 
 @KINDS
@@ -306,7 +299,7 @@ def test_a_bucket_far_longer_than_usual_is_read_to_its_end(kernel):
     rows = random_rows(30_000, seed=27)
     # 150 rows share a key of table 5, and only table 5 can find what differs in 2 bits elsewhere.
     alike = np.zeros(4, dtype=np.uint64)
-    for bit in PERMUTATION[16 * 5 : 16 * 5 + 10].tolist():
+    for bit in ORDER[16 * 5 : 16 * 5 + 10].tolist():
         alike[bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
     rows[:150] &= ~alike
     index = index_with_keys(kernel, 10, rows)
@@ -327,19 +320,91 @@ def test_a_bucket_far_longer_than_usual_is_read_to_its_end(kernel):
 @pytest.mark.parametrize("free_bits", [8, 32, 48])
 def test_a_clump_is_scanned_by_a_query_that_just_reaches_a_member(kernel, free_bits):
     """The member farthest from the centre, and a query 31 bits beyond, in bits that all share."""
-    crowd = degenerate(900, free_bits, seed=free_bits)
+    crowd = cube(random_rows(1, free_bits)[0], 900, free_bits, free_bits)
     rows = np.concatenate((crowd, LISTED))
-    (part,) = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows))])
+    (part,) = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows, ORDER))])
     clumps = part.clumps
     assert clumps is not None
-    away = np.bitwise_count(clumps.columns.T ^ clumps.centres[0]).sum(axis=1, dtype=int)
+    held = np.concatenate((part.front, part.back), axis=1)[clumps.positions]
+    away = np.bitwise_count(held ^ clumps.centres[0]).sum(axis=1, dtype=int)
     member = int(away.argmax())
     assert away[member] == clumps.radii[0]
     common = np.unpackbits(clumps.common[0].astype("<u8").view(np.uint8), bitorder="little")
     number = int(clumps.positions[member])
-    index = Index(kernel, (part,))
+    index = Index(kernel, ORDER, (part,))
     rng = np.random.default_rng(free_bits)
     for step in (0, 1):
-        beyond = PERMUTATION[rng.permutation(np.flatnonzero(common))[: 31 + step]]
+        beyond = ORDER[rng.permutation(np.flatnonzero(common))[: 31 + step]]
         found = answer(index.within(flipped(rows[number], beyond), limit=2000))
         assert ((number, 31) in found) == (step == 0)
+
+
+def ball(centre, count, bits, seed):
+    """Rows of which each differs from the centre in one of `bits` many bits."""
+    rng = np.random.default_rng(seed)
+    return np.stack(
+        [flipped(centre, rng.permutation(256)[: rng.choice(bits)]) for _ in range(count)]
+    )
+
+
+def cube(centre, count, free_bits, seed):
+    """Rows that are like the centre in all but `free_bits` bits."""
+    rng = np.random.default_rng(seed)
+    free = rng.permutation(256)[:free_bits]
+    return np.stack([flipped(centre, free[rng.random(free_bits) < 0.5]) for _ in range(count)])
+
+
+@pytest.mark.parametrize(
+    "crowded",
+    [
+        pytest.param(lambda centre, count: ball(centre, count, [0, 1, 2, 9], 31), id="tight"),
+        pytest.param(lambda centre, count: ball(centre, count, range(10, 40), 32), id="loose"),
+        pytest.param(lambda centre, count: ball(centre, count, [45], 33), id="a shell"),
+        pytest.param(lambda centre, count: cube(centre, count, 24, 34), id="sharing 232 bits"),
+        pytest.param(lambda centre, count: cube(centre, count, 110, 35), id="sharing 146 bits"),
+    ],
+)
+@pytest.mark.parametrize("radius_bits", [0, 7, 16, 31])
+def test_every_member_of_a_clump_is_found_at_the_radius_and_not_one_bit_beyond(
+    crowded, radius_bits, monkeypatch
+):
+    """Two clumps, so that members stand before, on and behind each border between vectors."""
+    monkeypatch.setattr(building, "_CROWD_ROWS", 12)
+    sizes, centres = (1100, 700), random_rows(2, seed=41)
+    crowds = [crowded(centre, size) for centre, size in zip(centres, sizes, strict=True)]
+    rows = np.concatenate((*crowds, LISTED[:3000]))
+    rng = np.random.default_rng(42)
+    rows = rows[rng.permutation(len(rows))]
+    indexes = [index_of(kernel, np.arange(len(rows)), rows) for kernel in KERNELS]
+    assert indexes[0].info().clumped >= 1700
+    crowd = np.concatenate(crowds)
+    for step in (-1, 0, 1):
+        for member in crowd[rng.integers(0, len(crowd), 24)]:
+            query = flipped(member, rng.permutation(256)[: max(0, radius_bits + step)])
+            away = np.bitwise_count(rows ^ query).sum(axis=1, dtype=int)
+            near = np.flatnonzero(away <= radius_bits)
+            expected = sorted(zip(near.tolist(), away[near].tolist(), strict=True), key=by_distance)
+            for index in indexes:
+                assert answer(index.within(query, radius_bits, limit=10_000)) == expected
+
+
+def by_distance(match):
+    return match[1], match[0]
+
+
+@KINDS
+def test_a_query_as_far_from_a_clump_as_any_finds_the_member_that_is_as_far_as_any(
+    kernel, monkeypatch
+):
+    """All 80 bits of the member come before the 31 more of the query in the index's order."""
+    monkeypatch.setattr(building, "_CROWD_ROWS", 12)
+    centre = random_rows(1, seed=43)[0]
+    rows = np.concatenate((ball(centre, 600, [2, 3], 44), LISTED[:4000]))
+    rows[0] = flipped(centre, ORDER[:CLUMP_REACH_BITS])
+    (part,) = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows, ORDER))])
+    assert part.clumps is not None
+    assert part.clumps.radii.max() == CLUMP_REACH_BITS
+    index = Index(kernel, ORDER, (part,))
+    for step in (0, 1):
+        query = flipped(centre, ORDER[: CLUMP_REACH_BITS + 31 + step])
+        assert answer(index.within(query)) == ([(0, 31)] if step == 0 else [])

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.properties.match_oracle import (
     KERNELS,
+    ORDER,
     answer,
     flipped,
     matches_within,
@@ -37,7 +38,8 @@ class IndexLife(RuleBasedStateMachine):
         self.entries = list(zip(range(10_000, 10_000 + len(rows)), rows, strict=True))
         ids = np.array([each for each, _ in self.entries])
         self.indexes = [
-            Index(kernel, parts_of(kernel, [(ids, kernel.permuted(rows))])) for kernel in KERNELS
+            Index(kernel, ORDER, parts_of(kernel, [(ids, kernel.permuted(rows, ORDER))]))
+            for kernel in KERNELS
         ]
 
     @rule(

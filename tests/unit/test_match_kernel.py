@@ -1,5 +1,6 @@
 """Which kernel answers, and that everything works where none could be compiled."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from unspread.errors import InputError
 from unspread.match import Index, kernel_name
 from unspread.match.compiled_kernel import INSTRUCTION_SETS, CompiledKernel
-from unspread.match.layout import PERMUTATION
+from unspread.match.layout import secret_order
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,16 +32,21 @@ def test_a_kernel_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="compiled or numpy"):
         Index.build(np.arange(1), rows, kernel="fortran")
     with pytest.raises(InputError, match="no kernel called"):
-        CompiledKernel("avx1024").permuted(rows)
+        CompiledKernel("avx1024").permuted(rows, secret_order())
 
 
-def test_the_permutation_never_changes():
-    """Files are written in this order: another one would need another version of the file."""
-    assert sorted(PERMUTATION.tolist()) == list(range(256))
-    assert PERMUTATION[:8].tolist() == FIRST_OF_THE_PERMUTATION
+def test_each_index_orders_the_bits_in_a_way_that_nobody_can_guess():
+    rows = np.zeros((1, 4), dtype=np.uint64)
+    orders = [Index.build(np.arange(1), rows)._order.tolist() for _ in range(8)]
+    assert all(sorted(order) == list(range(256)) for order in orders)
+    # Two hold the same bit in one place out of 256.
+    alike = sum(
+        a == b
+        for left, right in itertools.combinations(orders, 2)
+        for a, b in zip(left, right, strict=True)
+    )
+    assert alike < 28 * 4
 
-
-FIRST_OF_THE_PERMUTATION = [241, 107, 254, 76, 58, 53, 249, 189]
 
 WITHOUT_KERNEL = """
 import sys

@@ -12,7 +12,7 @@ import pytest
 
 from unspread.errors import StateError
 from unspread.match import Index, SnapshotError
-from unspread.match.snapshot import _FIXED, VERSION, _read_header, _shapes
+from unspread.match.snapshot import _FIXED, VERSION, _read_header, _shapes, saved
 
 ROWS = np.random.default_rng(3).integers(0, 2**64, (9000, 4), dtype=np.uint64)
 ROWS[:600] = ROWS[0]
@@ -178,6 +178,14 @@ def test_the_refusal_says_what_is_wrong(file, tmp_path, offset, content, message
     wrong.write_bytes(whole)
     with pytest.raises(SnapshotError, match=message):
         Index.open(wrong)
+
+
+def test_a_file_that_names_no_order_of_bits_is_refused(tmp_path):
+    path = tmp_path / "index"
+    for order in (np.zeros(256, np.uint8), np.arange(255, dtype=np.uint8)):
+        saved(path, order, ())
+        with pytest.raises(SnapshotError, match="no order of bits"):
+            Index.open(path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no advisory locks there")

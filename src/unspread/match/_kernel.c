@@ -11,9 +11,6 @@
 
 #include "_kernel.h"
 
-uint8_t permutation[256];
-uint64_t permutation_masks[4][4];
-
 /* ---- memory ---- */
 
 void *allocate(size_t bytes) {
@@ -167,11 +164,12 @@ static void find_kernels(void) {
 static PyObject *input_error;
 static PyTypeObject *view_type;
 
-enum { ARRAYS = 13 };
+enum { ARRAYS = 14 };
 
 typedef struct {
     PyObject_HEAD
     Part part;
+    Order order;
     const Kernel *kernel;
     Py_buffer buffers[ARRAYS];
 } View;
@@ -217,13 +215,23 @@ static size_t keys_of(Py_ssize_t bytes) {
     return 0;
 }
 
+/* The order that 256 bytes give; whatever they are, none points outside a row. */
+static int take_order(PyObject *from, Py_buffer *buffer, Order *order) {
+    if (!take(from, buffer, ROW_BITS, 0)) return 0;
+    memcpy(order->from, buffer->buf, ROW_BITS);
+    memset(order->masks, 0, sizeof order->masks);
+    for (int bit = 0; bit < ROW_BITS; bit++)
+        order->masks[bit >> 6][order->from[bit] >> 6] |= 1ull << (bit & 63);
+    return 1;
+}
+
 static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)kwargs;
     const char *name;
     PyObject *given[ARRAYS];
-    if (!PyArg_ParseTuple(args, "sOOOOOOOOOOOOO:View", &name, &given[0], &given[1], &given[2],
-                          &given[3], &given[4], &given[5], &given[6], &given[7], &given[8],
-                          &given[9], &given[10], &given[11], &given[12]))
+    if (!PyArg_ParseTuple(args, "sOOOOOOOOOOOOOO:View", &name, &given[13], &given[0], &given[1],
+                          &given[2], &given[3], &given[4], &given[5], &given[6], &given[7],
+                          &given[8], &given[9], &given[10], &given[11], &given[12]))
         return NULL;
     const Kernel *kernel = kernel_named(name);
     if (kernel == NULL) return NULL;
@@ -233,7 +241,8 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     view->kernel = kernel;
     Part *part = &view->part;
     Py_buffer *buffer = view->buffers;
-    if (!take(given[0], &buffer[0], -1, 0)) goto failed;
+    if (!take_order(given[13], &buffer[13], &view->order) || !take(given[0], &buffer[0], -1, 0))
+        goto failed;
     part->rows = (size_t)buffer[0].len / 8;
     Py_ssize_t rows = (Py_ssize_t)part->rows;
     if (rows * 8 != buffer[0].len || !take(given[1], &buffer[1], 16 * rows, 0) ||
@@ -261,7 +270,7 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         if (!take(given[7], &buffer[7], 4 * (clumps + 1), 0) ||
             !take(given[8], &buffer[8], 32 * clumps, 0) ||
             !take(given[11], &buffer[11], 32 * clumps, 0) ||
-            !take(given[12], &buffer[12], 32 * clumped, 0))
+            !take(given[12], &buffer[12], (clumped + MEMBERS - 1) / MEMBERS * COLUMNS * (MEMBERS / 8), 0))
             goto failed;
         part->clump_starts = buffer[7].buf, part->clump_centres = buffer[8].buf;
         part->clump_radii = buffer[9].buf, part->clump_positions = buffer[10].buf;
@@ -422,7 +431,8 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     Query query;
-    view_at(&question, 0)->kernel->permute(row.buf, 1, &query);
+    const View *view = view_at(&question, 0);
+    view->kernel->permute(&view->order, row.buf, 1, &query);
     PyBuffer_Release(&row);
     Hits hits = {NULL, 0, 0};
     enum Status status;
@@ -464,7 +474,8 @@ static enum Status answer_many(const Question *question, const uint64_t *rows, s
     enum Status status = queries && starts ? DONE : OUT_OF_MEMORY;
     for (size_t first = 0; first < count && !status; first += JOIN_BLOCK) {
         const size_t size = count - first < JOIN_BLOCK ? count - first : JOIN_BLOCK;
-        view_at(question, 0)->kernel->permute(rows + 4 * first, size, queries);
+        const View *any = view_at(question, 0);
+        any->kernel->permute(&any->order, rows + 4 * first, size, queries);
         block.count = 0;
         for (Py_ssize_t each = 0; each < question->count && !status; each++) {
             const View *view = view_at(question, each);
@@ -547,17 +558,19 @@ static void release(Py_buffer *buffers, int count) {
         if (buffers[each].obj != NULL) PyBuffer_Release(&buffers[each]);
 }
 
-/* permute(kernel, rows, out) */
+/* permute(kernel, order, rows, out) */
 static PyObject *permute(PyObject *self, PyObject *args) {
     (void)self;
     const char *name;
-    PyObject *rows, *out;
-    Py_buffer buffers[2] = {{0}};
-    if (!PyArg_ParseTuple(args, "sOO:permute", &name, &rows, &out)) return NULL;
+    PyObject *given[3];
+    Py_buffer buffers[3] = {{0}};
+    Order order;
+    if (!PyArg_ParseTuple(args, "sOOO:permute", &name, &given[0], &given[1], &given[2])) return NULL;
     const Kernel *kernel = kernel_named(name);
-    if (kernel == NULL || !take(rows, &buffers[0], -1, 0)) return NULL;
-    if (!take(out, &buffers[1], buffers[0].len, PyBUF_WRITABLE)) {
-        release(buffers, 1);
+    if (kernel == NULL || !take(given[1], &buffers[0], -1, 0)) return NULL;
+    if (!take(given[2], &buffers[1], buffers[0].len, PyBUF_WRITABLE) ||
+        !take_order(given[0], &buffers[2], &order)) {
+        release(buffers, 3);
         return NULL;
     }
     const uint64_t *from = buffers[0].buf;
@@ -567,12 +580,12 @@ static PyObject *permute(PyObject *self, PyObject *args) {
     Py_BEGIN_ALLOW_THREADS
     for (size_t first = 0; first < count; first += 256) {
         const size_t size = count - first < 256 ? count - first : 256;
-        kernel->permute(from + 4 * first, size, block);
+        kernel->permute(&order, from + 4 * first, size, block);
         for (size_t each = 0; each < size; each++)
             memcpy(to + 4 * (first + each), block[each].words, 32);
     }
     Py_END_ALLOW_THREADS
-    release(buffers, 2);
+    release(buffers, 3);
     Py_RETURN_NONE;
 }
 
@@ -689,23 +702,6 @@ static PyObject *scan(PyObject *self, PyObject *args) {
 
 /* ---- the module ---- */
 
-static int take_permutation(void) {
-    PyObject *layout = PyImport_ImportModule("unspread.match.layout");
-    PyObject *array = layout ? PyObject_GetAttrString(layout, "PERMUTATION") : NULL;
-    Py_buffer buffer = {0};
-    int taken = array && take(array, &buffer, 256, 0);
-    if (taken) {
-        memcpy(permutation, buffer.buf, 256);
-        PyBuffer_Release(&buffer);
-        memset(permutation_masks, 0, sizeof permutation_masks);
-        for (int bit = 0; bit < 256; bit++)
-            permutation_masks[bit >> 6][permutation[bit] >> 6] |= 1ull << (bit & 63);
-    }
-    Py_XDECREF(layout);
-    Py_XDECREF(array);
-    return taken;
-}
-
 static PyMethodDef methods[] = {
     {"search", (PyCFunction)(void (*)(void))search, METH_FASTCALL, NULL},
     {"search_many", (PyCFunction)(void (*)(void))search_many, METH_FASTCALL, NULL},
@@ -724,7 +720,7 @@ static struct PyModuleDef module_definition = {
 static PyType_Slot view_slots[] = {
     {Py_tp_new, (void *)view_new},
     {Py_tp_dealloc, (void *)view_dealloc},
-    {Py_tp_doc, "View(kernel, ids, front, back, dead, tables…, clumps…): a part, its arrays held."},
+    {Py_tp_doc, "View(kernel, order, ids, front, back, dead, tables…, clumps…): a part, its arrays held."},
     {0, NULL},
 };
 
@@ -738,7 +734,7 @@ PyMODINIT_FUNC PyInit__kernel(void) {
     if (errors == NULL) return NULL;
     input_error = PyObject_GetAttrString(errors, "InputError");
     Py_DECREF(errors);
-    if (input_error == NULL || !take_permutation()) return NULL;
+    if (input_error == NULL) return NULL;
     PyObject *module = PyModule_Create(&module_definition);
     if (module == NULL) return NULL;
     view_type = (PyTypeObject *)PyType_FromSpec(&view_spec);

@@ -29,6 +29,10 @@ enum {
     MOST_KEY_BITS = 16,
     MOST_FLIPS = MOST_KEY_BITS + 1,
     TABLE_RADIUS = 31,
+    ROW_BITS = 256,
+    MEMBERS = 512,     /* of a clump, compared at once */
+    COLUMNS = 264,     /* for each bit of a row, seven for how many of them are set, and NO_COLUMN */
+    NO_COLUMN = COLUMNS - 1,
     BLOCK = 4096,      /* rows scanned, or survivors kept, before they are looked at */
     STRIDE = 4,        /* inner signatures compared before a branch */
     MEETINGS = 512,
@@ -42,6 +46,12 @@ enum Status { DONE = 0, OUT_OF_MEMORY = 1, DAMAGED = 2 };
 typedef struct {
     uint64_t words[4]; /* permuted */
 } Query;
+
+/* The secret order of an index's bits: bit i comes from from[i]. */
+typedef struct {
+    uint8_t from[ROW_BITS];
+    uint64_t masks[4][4]; /* [to][from]: bits of word `to` that come from word `from` */
+} Order;
 
 typedef struct {
     int64_t id;
@@ -116,7 +126,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    void (*permute)(const uint64_t *rows, size_t count, Query *queries);
+    void (*permute)(const Order *, const uint64_t *rows, size_t count, Query *queries);
     enum Status (*search)(const Part *, const Query *, uint32_t number, unsigned radius, size_t limit,
                           Hits *);
     /* What `join` leaves out. */
@@ -130,10 +140,6 @@ typedef struct {
     enum Status (*scan)(const uint64_t *front, const uint64_t *back, size_t rows,
                         const uint64_t *needles, size_t count, unsigned radius, Hits *);
 } Kernel;
-
-/* Set once when the module is loaded. */
-extern uint8_t permutation[256];
-extern uint64_t permutation_masks[4][4]; /* [to][from]: bits of word `to` that come from `from` */
 
 static inline uint32_t position_at(const Part *part, size_t slot) {
     const uint8_t *at = part->positions + 3 * slot;

@@ -193,40 +193,6 @@ TARGET static inline __m256i ISA(wanted)(const uint64_t *half) {
 }
 #endif
 
-/* Bits in which each of WORDS words differs from `wanted`, in 64 bits each. */
-#if LEVEL == 3
-#define WORDS 8
-typedef __m512i ISA(Sums);
-TARGET static inline ISA(Sums) ISA(apart)(const uint64_t *words, uint64_t wanted) {
-    const __m512i given = _mm512_loadu_si512(words), same = _mm512_set1_epi64((long long)wanted);
-    return _mm512_popcnt_epi64(_mm512_xor_si512(given, same));
-}
-TARGET static inline ISA(Sums) ISA(plus)(ISA(Sums) a, ISA(Sums) b) { return _mm512_add_epi64(a, b); }
-TARGET static inline uint32_t ISA(within)(ISA(Sums) sums, unsigned radius) {
-    return _mm512_cmple_epu64_mask(sums, _mm512_set1_epi64(radius));
-}
-#elif LEVEL == 2
-#define WORDS 4
-typedef __m256i ISA(Sums);
-TARGET static inline ISA(Sums) ISA(apart)(const uint64_t *words, uint64_t wanted) {
-    const __m256i given = _mm256_loadu_si256((const __m256i *)words);
-    return ISA(counted)(_mm256_xor_si256(given, _mm256_set1_epi64x((long long)wanted)));
-}
-TARGET static inline ISA(Sums) ISA(plus)(ISA(Sums) a, ISA(Sums) b) { return _mm256_add_epi64(a, b); }
-TARGET static inline uint32_t ISA(within)(ISA(Sums) sums, unsigned radius) {
-    const __m256i beyond = _mm256_cmpgt_epi64(sums, _mm256_set1_epi64x(radius));
-    return ~(uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(beyond)) & 15;
-}
-#else
-#define WORDS 1
-typedef unsigned ISA(Sums);
-TARGET static inline ISA(Sums) ISA(apart)(const uint64_t *words, uint64_t wanted) {
-    return POPCOUNT(*words ^ wanted);
-}
-TARGET static inline ISA(Sums) ISA(plus)(ISA(Sums) a, ISA(Sums) b) { return a + b; }
-TARGET static inline uint32_t ISA(within)(ISA(Sums) sums, unsigned radius) { return sums <= radius; }
-#endif
-
 TARGET static size_t ISA(near)(const uint64_t *front, const uint64_t *back, size_t count,
                                const uint64_t *row, unsigned radius, uint32_t *out) {
     size_t at = 0, found = 0;
@@ -301,73 +267,130 @@ TARGET static enum Status ISA(scan_part)(const Part *part, const Query *query, u
     return DONE;
 }
 
-/* Which of `count` members, from `at` on, are within the radius, over all words but first over `words`
-   of them; *passed says how often those did not suffice. Reads WORDS members at once. */
-TARGET static ALWAYS_INLINE size_t ISA(near_members)(const uint64_t *const columns[4],
-                                                     const uint64_t wanted[4], int words, size_t at,
-                                                     size_t count, unsigned radius, uint32_t *out,
-                                                     size_t *passed) {
-    size_t found = 0;
-    for (size_t each = 0; each < count; each += WORDS) {
-        ISA(Sums) sums = ISA(apart)(columns[0] + at + each, wanted[0]);
-        for (int word = 1; word < words; word++)
-            sums = ISA(plus)(sums, ISA(apart)(columns[word] + at + each, wanted[word]));
-        if (LIKELY(!ISA(within)(sums, radius))) continue;
-        for (int word = words; word < 4; word++)
-            sums = ISA(plus)(sums, ISA(apart)(columns[word] + at + each, wanted[word]));
-        ++*passed;
-        for (uint32_t mask = ISA(within)(sums, radius); mask; mask &= mask - 1)
-            out[found++] = (uint32_t)each + lowest(mask);
-    }
-    return found;
+/* ---- clumps: bits of many members side by side, added up like numbers ---- */
+
+#if LEVEL == 0
+typedef uint64_t ISA(Slice);
+#else
+typedef uint64_t ISA(Slice) __attribute__((vector_size(LEVEL == 3 ? 64 : 16 * LEVEL)));
+#endif
+
+TARGET static ALWAYS_INLINE ISA(Slice) ISA(slice)(const uint64_t *from) {
+    ISA(Slice) slice;
+    memcpy(&slice, from, sizeof slice);
+    return slice;
+}
+/* Where at least two of three are set. */
+TARGET static ALWAYS_INLINE ISA(Slice) ISA(most)(ISA(Slice) a, ISA(Slice) b, ISA(Slice) c) {
+#if LEVEL == 3
+    return (ISA(Slice))_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0xe8);
+#else
+    return (a & b) | (c & (a | b));
+#endif
+}
+/* *sum becomes the lower bit of a + b + *sum, the upper one is returned. */
+TARGET static ALWAYS_INLINE ISA(Slice) ISA(add)(ISA(Slice) *sum, ISA(Slice) a, ISA(Slice) b) {
+    const ISA(Slice) carry = ISA(most)(a, b, *sum);
+#if LEVEL == 3
+    *sum = (ISA(Slice))_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)*sum, 0x96);
+#else
+    *sum ^= a ^ b;
+#endif
+    return carry;
 }
 
-/* The same for the members from..to of a clump. The words in which the query is least like the centre
-   are compared first, and as many of them as mostly suffice. */
-TARGET static enum Status ISA(scan_clump)(const Part *part, const uint64_t *centre, size_t from,
-                                          size_t to, const Query *query, uint32_t number,
-                                          unsigned radius, size_t limit, Hits *hits) {
-    enum { MEMBERS = 512 };
-    const uint64_t *columns[4];
-    uint64_t wanted[4];
-    unsigned away[4];
-    uint32_t near[MEMBERS + WORDS];
-    for (int word = 0; word < 4; word++) {
-        const unsigned bits = POPCOUNT(query->words[word] ^ centre[word]);
-        int place = word;
-        for (; place > 0 && away[place - 1] < bits; place--) {
-            away[place] = away[place - 1];
-            columns[place] = columns[place - 1], wanted[place] = wanted[place - 1];
+/* Of MEMBERS members, those that may be within the radius by `eights` times 8 of the bits in
+   which the query differs from the centre.
+
+   A member w bits from the centre that shares v of the query's a bits is a + w - 2v bits from the
+   query. The columns are counted by carry-save adders (Harley and Seal, as in "Hacker's Delight"),
+   from `bias` on, so that the sum, eight bits in two's complement, is near if it reaches half of w,
+   rounded up, or, if `is_odd`, half of w + 1. */
+TARGET static ALWAYS_INLINE void ISA(near_members)(const uint64_t *members, size_t stride,
+                                                   const uint16_t *columns, unsigned eights,
+                                                   unsigned bias, int is_odd,
+                                                   uint64_t near[MEMBERS / 64]) {
+    enum { WIDTH = sizeof(ISA(Slice)) / 8, BITS = 8 };
+    const ISA(Slice) none = ISA(slice)((const uint64_t[8]){0}), all = ~none;
+    for (unsigned word = 0; word < MEMBERS / 64; word += WIDTH) {
+        const uint64_t *at = members + word;
+        ISA(Slice) sums[BITS];
+        for (int bit = 0; bit < BITS; bit++) sums[bit] = bias >> bit & 1 ? all : none;
+        for (unsigned each = 0; each < 8 * eights; each += 8) {
+#define COLUMN(n) ISA(slice)(at + (size_t)columns[each + n] * stride)
+#define PAIR(n) ISA(add)(&sums[0], COLUMN(n), COLUMN(n + 1))
+            const ISA(Slice) two_a = PAIR(0), two_b = PAIR(2);
+            const ISA(Slice) four_a = ISA(add)(&sums[1], two_a, two_b);
+            const ISA(Slice) two_c = PAIR(4), two_d = PAIR(6);
+            const ISA(Slice) four_b = ISA(add)(&sums[1], two_c, two_d);
+            ISA(Slice) carry = ISA(add)(&sums[2], four_a, four_b);
+#undef PAIR
+#undef COLUMN
+            for (int bit = 3; bit < BITS; bit++) {
+                const ISA(Slice) next = sums[bit] & carry;
+                sums[bit] ^= carry, carry = next;
+            }
         }
-        away[place] = bits, wanted[place] = query->words[word];
-        columns[place] = part->clump_columns + (size_t)word * part->clumped;
+        const uint64_t *away = at + ROW_BITS * stride;
+        ISA(Slice) borrow = is_odd ? all : ISA(slice)(away);
+        for (int bit = 0; bit < BITS - 2; bit++)
+            borrow = ISA(most)(~sums[bit], borrow, ISA(slice)(away + (bit + 1) * stride));
+        borrow = (~sums[BITS - 2] & borrow) | sums[BITS - 1];
+        borrow = ~borrow;
+        memcpy(near + word, &borrow, sizeof borrow);
     }
-    const size_t before = hits->count;
-    int words = 2;
-    size_t at = from;
-    while (at < to) {
-        size_t count = to - at < MEMBERS ? to - at : MEMBERS, found = 0, passed = 0;
-        if (count < WORDS) {
-            for (; found < count; found++) near[found] = (uint32_t)found;
-        } else {
-            count -= count % WORDS;
-            found = words == 2   ? ISA(near_members)(columns, wanted, 2, at, count, radius, near, &passed)
-                    : words == 3 ? ISA(near_members)(columns, wanted, 3, at, count, radius, near, &passed)
-                                 : ISA(near_members)(columns, wanted, 4, at, count, radius, near, &passed);
-            words += words < 4 && passed > count / WORDS / 8;
-        }
+}
+
+/* Every member of a clump near the query, `differing` from the centre, in order; stops like
+   `scan_part`. */
+TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const Query *differing,
+                                          const Query *query, uint32_t number, unsigned radius,
+                                          size_t limit, Hits *hits) {
+    const uint64_t *common = part->clump_common + 4 * clump;
+    const size_t start = part->clump_starts[clump], end = part->clump_starts[clump + 1];
+    uint16_t columns[ROW_BITS + 8];
+    unsigned away = 0, count = 0;
+    if (start > end || end > part->clumped) return DAMAGED;
+    for (unsigned word = 0; word < 4; word++) {
+        away += POPCOUNT(differing->words[word]);
+        /* What no member has needs no counting. */
+        for (uint64_t bits = differing->words[word] & ~common[word]; bits; bits &= bits - 1)
+            columns[count++] = (uint16_t)(64 * word + lowest(bits));
+    }
+    for (unsigned each = 0; each < 8; each++) columns[count + each] = NO_COLUMN;
+    const unsigned most = (count + 7) / 8;
+    unsigned eights = most < 4 ? most : 4;
+    const size_t before = hits->count, stride = (part->clumped + MEMBERS - 1) / MEMBERS * (MEMBERS / 64);
+    for (size_t first = start - start % MEMBERS; first < end; first += MEMBERS) {
+        const unsigned unread = 8 * eights < count ? count - 8 * eights : 0;
+        /* Near needs 2v >= w + wanted, of what is read. */
+        const int wanted = (int)away - (int)radius - 2 * (int)unread, is_odd = wanted & 1;
+        const unsigned bias = (unsigned)-((wanted - is_odd) / 2);
+        uint64_t near[MEMBERS / 64];
+        uint32_t positions[MEMBERS];
+        size_t found = 0, left = 0;
+        ISA(near_members)(part->clump_columns + first / 64, stride, columns, eights, bias, is_odd, near);
+        for (unsigned word = 0; word < MEMBERS / 64; word++)
+            for (uint64_t mask = near[word]; mask; mask &= mask - 1) {
+                const size_t member = first + 64 * word + lowest(mask);
+                if (member < start || member >= end) continue;
+                const size_t position = part->clump_positions[member];
+                if (UNLIKELY(position >= part->rows)) return DAMAGED;
+                PREFETCH(part->front + 2 * position), PREFETCH(part->back + 2 * position);
+                positions[found++] = (uint32_t)position;
+            }
         for (size_t each = 0; each < found; each++) {
-            const size_t member = at + near[each], position = part->clump_positions[member];
-            unsigned distance = 0;
-            for (int word = 0; word < 4; word++)
-                distance += POPCOUNT(columns[word][member] ^ wanted[word]);
-            if (UNLIKELY(position >= part->rows)) return DAMAGED;
+            const size_t position = positions[each];
+            const unsigned distance = DISTANCE2(part->front + 2 * position, query->words) +
+                                      DISTANCE2(part->back + 2 * position, query->words + 2);
+            left += distance <= radius;
             if (distance > radius || part->dead[position]) continue;
             const int64_t id = part->ids[position];
             if (hits->count - before > limit && id > hits->items[hits->count - 1].id) return DONE;
             if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
         }
-        at += count;
+        /* Many in vain: to count more columns costs less. */
+        eights += eights < most && found - left > 2;
     }
     return DONE;
 }
@@ -514,16 +537,17 @@ TARGET static enum Status ISA(scan_clumps)(const Part *part, const Query *query,
     for (size_t clump = 0; clump < part->clumps; clump++) {
         const uint64_t *centre = part->clump_centres + 4 * clump;
         const uint64_t *common = part->clump_common + 4 * clump;
-        unsigned away = DISTANCE2(centre, query->words) + DISTANCE2(centre + 2, query->words + 2);
+        Query differing;
+        unsigned away = 0, beyond = 0;
+        for (int word = 0; word < 4; word++) {
+            differing.words[word] = centre[word] ^ query->words[word];
+            away += POPCOUNT(differing.words[word]);
+        }
         if (LIKELY(away > part->clump_radii[clump] + radius)) continue;
-        unsigned beyond = 0;
-        for (int word = 0; word < 4; word++)
-            beyond += POPCOUNT((centre[word] ^ query->words[word]) & common[word]);
+        for (int word = 0; word < 4; word++) beyond += POPCOUNT(differing.words[word] & common[word]);
         if (beyond > radius) continue;
-        size_t start = part->clump_starts[clump], end = part->clump_starts[clump + 1];
-        if (start > end || end > part->clumped) return DAMAGED;
-        enum Status status = ISA(scan_clump)(part, centre, start, end, query, number, radius, limit,
-                                             hits);
+        enum Status status =
+            ISA(scan_clump)(part, clump, &differing, query, number, radius, limit, hits);
         if (status) return status;
     }
     return DONE;
@@ -751,10 +775,11 @@ TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size
 
 /* ---- plain arrays ---- */
 
-TARGET static void ISA(permute)(const uint64_t *rows, size_t count, Query *queries) {
+TARGET static void ISA(permute)(const Order *order, const uint64_t *rows, size_t count,
+                                Query *queries) {
 #if LEVEL == 3
     __m512i from[4];
-    for (int word = 0; word < 4; word++) from[word] = _mm512_loadu_si512(permutation + 64 * word);
+    for (int word = 0; word < 4; word++) from[word] = _mm512_loadu_si512(order->from + 64 * word);
 #endif
     for (size_t row = 0; row < count; row++) {
         const uint64_t *given = rows + 4 * row;
@@ -764,10 +789,10 @@ TARGET static void ISA(permute)(const uint64_t *rows, size_t count, Query *queri
             for (int source = 0; source < 4; source++)
                 word |= _mm512_bitshuffle_epi64_mask(_mm512_set1_epi64((long long)given[source]),
                                                      from[to]) &
-                        permutation_masks[to][source];
+                        order->masks[to][source];
 #else
             for (int bit = 0; bit < 64; bit++) {
-                unsigned source = permutation[64 * to + bit];
+                unsigned source = order->from[64 * to + bit];
                 word |= (given[source >> 6] >> (source & 63) & 1) << bit;
             }
 #endif
@@ -857,6 +882,5 @@ static const Kernel ISA(kernel) = {
 };
 
 #undef LANES
-#undef WORDS
 #undef POPCOUNT
 #undef DISTANCE2

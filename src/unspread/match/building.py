@@ -7,6 +7,8 @@ import numpy as np
 from unspread.match.kernel import Kernel
 from unspread.match.layout import (
     CHUNKS,
+    CLUMP_BLOCK,
+    CLUMP_COLUMNS,
     CLUMP_REACH_BITS,
     FLAT_ROWS,
     I64,
@@ -21,6 +23,8 @@ from unspread.match.layout import (
 )
 
 _SAMPLE_ROWS = 192
+_CROWD_ROWS = 256
+"""Fewer rows in one bucket are no crowd."""
 _MAX_ATTEMPTS = 2 * MAX_CLUMPS
 
 
@@ -76,7 +80,7 @@ def _clumps(kernel: Kernel, front: U64, back: U64, offsets: U32) -> Clumps | Non
     A list that somebody filled with near-copies of one picture puts them all into the same few
     buckets, and a query that meets those would verify every one.
     """
-    overfull = max(256, len(front) >> 11)
+    overfull = max(_CROWD_ROWS, len(front) >> 11)
     counts = np.diff(offsets.astype(np.int64))
     keys = counts.shape[1]
     mask = np.uint16(keys - 1)
@@ -106,15 +110,31 @@ def _clumps(kernel: Kernel, front: U64, back: U64, offsets: U32) -> Clumps | Non
     starts = np.cumsum([0, *sizes])
     centres = np.stack([centre for centre, _, _ in found])
     rows = np.concatenate((front[positions], back[positions]), axis=1)
-    apart = np.bitwise_or.reduceat(rows ^ centres.repeat(sizes, axis=0), starts[:-1], axis=0)
+    differing = rows ^ centres.repeat(sizes, axis=0)
+    apart = np.bitwise_or.reduceat(differing, starts[:-1], axis=0)
     return Clumps(
         starts=starts.astype(np.uint32),
         centres=centres,
         radii=np.array([radius for _, radius, _ in found], dtype=np.uint32),
         positions=positions,
         common=~apart,
-        columns=np.ascontiguousarray(rows.T),
+        columns=_columns(differing),
     )
+
+
+def _columns(differing: U64) -> U64:
+    """`Clumps.columns` of (k, 4) rows."""
+    blocks = -(-len(differing) // CLUMP_BLOCK)
+    columns = np.zeros((CLUMP_COLUMNS, blocks, CLUMP_BLOCK // 8), np.uint8)
+    for block in range(blocks):
+        rows = differing[block * CLUMP_BLOCK : (block + 1) * CLUMP_BLOCK]
+        members = np.zeros((CLUMP_BLOCK, CLUMP_COLUMNS // 8), np.uint8)
+        members[: len(rows), :-1] = rows.astype("<u8").view(np.uint8)
+        members[: len(rows), -1] = np.bitwise_count(rows).sum(axis=1)
+        bits = np.unpackbits(members, axis=1, bitorder="little")
+        columns[:, block] = np.packbits(bits.T, axis=1, bitorder="little")
+    words = columns.reshape(CLUMP_COLUMNS, -1).view("<u8")
+    return words.astype(np.uint64, copy=False)
 
 
 def _densest(front: U64, back: U64, members: I64) -> U64:

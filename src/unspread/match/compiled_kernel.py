@@ -8,6 +8,7 @@ from unspread.match import _kernel
 from unspread.match.layout import (
     CHUNKS,
     I64,
+    U8,
     U16,
     U32,
     U64,
@@ -30,9 +31,9 @@ class CompiledKernel:
         self.instruction_set = instruction_set
         self.name = f"compiled ({instruction_set})"
 
-    def permuted(self, rows: U64) -> U64:
+    def permuted(self, rows: U64, order: U8) -> U64:
         permuted = np.empty_like(rows)
-        _kernel.permute(self.instruction_set, rows, permuted)
+        _kernel.permute(self.instruction_set, order, rows, permuted)
         return permuted
 
     def tables(self, front: U64, back: U64, kept: U32) -> Tables:
@@ -50,10 +51,11 @@ class CompiledKernel:
         _kernel.distances(self.instruction_set, front, back, permuted, distances)
         return distances
 
-    def view(self, part: Part) -> Any:
+    def view(self, part: Part, order: U8) -> Any:
         tables, clumps = part.tables, part.clumps
         return _kernel.View(
             self.instruction_set,
+            order,
             *(part.ids, part.front, part.back, part.dead),
             *((tables.offsets, tables.signatures, tables.positions) if tables else (None,) * 3),
             *(

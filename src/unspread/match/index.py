@@ -17,11 +17,13 @@ from unspread.match.layout import (
     I64,
     PART_ROWS,
     TABLE_RADIUS_BITS,
+    U8,
     U64,
     Part,
     checked_ids,
     checked_radius,
     checked_rows,
+    secret_order,
 )
 
 TAIL_ROWS: Final = 16_384
@@ -118,8 +120,11 @@ class Index:
     take no lock, writers take turns, and each change is visible to the next query.
     """
 
-    def __init__(self, kernel: Kernel, parts: tuple[Part, ...], *, part_rows: int = PART_ROWS):
+    def __init__(
+        self, kernel: Kernel, order: U8, parts: tuple[Part, ...], *, part_rows: int = PART_ROWS
+    ):
         self._kernel = kernel
+        self._order = order
         self._search = kernel.search
         self._part_rows = part_rows
         self._writing = threading.Lock()
@@ -167,14 +172,15 @@ class Index:
         """
         if not 1 <= part_rows <= PART_ROWS:
             raise InputError(f"part_rows is 1 to {PART_ROWS}")
-        chosen = choose(kernel)
+        chosen, order = choose(kernel), secret_order()
 
         def permuted() -> Iterator[tuple[I64, U64]]:
             for ids, rows in blocks:
                 words = checked_rows(rows)
-                yield checked_ids(ids, len(words)), chosen.permuted(words)
+                yield checked_ids(ids, len(words)), chosen.permuted(words, order)
 
-        return cls(chosen, parts_of(chosen, permuted(), part_rows=part_rows), part_rows=part_rows)
+        parts = parts_of(chosen, permuted(), part_rows=part_rows)
+        return cls(chosen, order, parts, part_rows=part_rows)
 
     @classmethod
     def open(
@@ -190,11 +196,11 @@ class Index:
             SnapshotError: if it is not a whole and sound index of this version and byte order.
         """
         chosen = choose(kernel)
-        parts = snapshot.opened(Path(path), verify=verify)
+        order, parts = snapshot.opened(Path(path), verify=verify)
         if len(parts) < 2 or parts[-1].tables is not None:
-            return cls(chosen, parts)
+            return cls(chosen, order, parts)
         # What waited in the tail waits again, or each saving would leave one more part to scan.
-        index, waiting = cls(chosen, parts[:-1]), parts[-1]
+        index, waiting = cls(chosen, order, parts[:-1]), parts[-1]
         alive = waiting.dead == 0
         index._append(waiting.ids[alive], waiting.front[alive], waiting.back[alive])
         return index
@@ -248,7 +254,7 @@ class Index:
         """
         rows = checked_rows(rows)
         ids = checked_ids(ids, len(rows))
-        permuted = self._kernel.permuted(rows)
+        permuted = self._kernel.permuted(rows, self._order)
         self._append(ids, permuted[:, :2], permuted[:, 2:])
 
     def _append(self, ids: I64, front: U64, back: U64) -> None:
@@ -258,7 +264,7 @@ class Index:
             tail, views = state.tail, state.views
             if end > len(tail):
                 tail = _grown(tail, start, end)
-                views = (*views[:-1], self._kernel.view(tail))
+                views = (*views[:-1], self._kernel.view(tail, self._order))
             tail.ids[start:end] = ids
             tail.front[start:end] = front
             tail.back[start:end] = back
@@ -330,7 +336,7 @@ class Index:
             Part(part.ids, part.front, part.back, gone, part.tables, part.clumps)
             for part, gone in zip(state.parts, dead, strict=True)
         ]
-        snapshot.saved(Path(path), [*parts, tail] if len(tail) else parts)
+        snapshot.saved(Path(path), self._order, [*parts, tail] if len(tail) else parts)
 
     def info(self) -> IndexInfo:
         """The state of the index, for operators."""
@@ -347,7 +353,7 @@ class Index:
         )
 
     def _state_of(self, parts: tuple[Part, ...], tail: Part, tail_rows: int) -> _State:
-        views = tuple(self._kernel.view(part) for part in (*parts, tail))
+        views = tuple(self._kernel.view(part, self._order) for part in (*parts, tail))
         return _State(parts, tail, views, tail_rows)
 
     def _swap(self, old: _State, parts: tuple[Part, ...]) -> None:

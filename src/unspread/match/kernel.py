@@ -6,7 +6,7 @@ Both answer every question with the same bits; tests hold them to it.
 from typing import Any, Final, Literal, Protocol
 
 from unspread.errors import InputError
-from unspread.match.layout import I64, U16, U32, U64, Part, Tables
+from unspread.match.layout import I64, U8, U16, U32, U64, Part, Tables
 
 KernelChoice = Literal["compiled", "numpy"]
 
@@ -19,13 +19,13 @@ FoundMany = tuple[Int64s, Int64s, Int64s, Int64s]
 
 
 class Kernel(Protocol):
-    """Arrays in, arrays out. Rows named `permuted` are in the bit order of `layout.PERMUTATION`."""
+    """Arrays in, arrays out. Rows named `permuted` are in the index's secret bit order."""
 
     name: str
     """`numpy`, or `compiled` and the instruction set it chose."""
 
-    def permuted(self, rows: U64) -> U64:
-        """(n, 4) canonical rows in permuted bit order."""
+    def permuted(self, rows: U64, order: U8) -> U64:
+        """(n, 4) canonical rows in the order that `layout.secret_order` gave."""
 
     def tables(self, front: U64, back: U64, kept: U32) -> Tables:
         """Tables over the rows at the positions `kept`, ascending."""
@@ -33,16 +33,16 @@ class Kernel(Protocol):
     def distances(self, front: U64, back: U64, permuted: U64) -> U16:
         """(n,) bits in which each row differs from the one `permuted` row (4,)."""
 
-    def view(self, part: Part) -> Any:
-        """The part in the form in which `search` wants it; keeps the arrays alive."""
+    def view(self, part: Part, order: U8) -> Any:
+        """The part, of rows in this order, as `search` wants it; keeps the arrays alive."""
 
     def search(
         self, views: tuple[Any, ...], tail_rows: int, row: U64, radius_bits: int, limit: int
     ) -> Found | None:
         """Entries within the radius of one canonical row (4,), nearest first; None for none.
 
-        Of the last view, only the first `tail_rows` rows exist. When more than `limit` lie within
-        the radius, those with the lowest ids are given.
+        All views have the same order. Of the last one, only the first `tail_rows` rows exist. When
+        more than `limit` lie within the radius, those with the lowest ids are given.
 
         Raises:
             InputError: if the row is no (4,) uint64.

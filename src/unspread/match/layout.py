@@ -3,7 +3,7 @@
 Everything here is a fact that both kernels and the snapshot share; docs/matching.md draws it.
 """
 
-import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ PART_ROWS: Final = 1 << 24
 FLAT_ROWS: Final = 4096
 """Up to so many rows a scan is faster than 272 probes, and no tables are kept."""
 
-CLUMP_REACH_BITS: Final = 64
+CLUMP_REACH_BITS: Final = 80
 """How far from its centre a clump gathers: a stranger is 128 ± 8 bits away."""
 MAX_CLUMPS: Final = 256
 """Each costs every query about a nanosecond."""
@@ -39,17 +39,22 @@ MAX_CLUMPS: Final = 256
 BUCKET_ROWS: Final = 16
 """About as many rows as a bucket should hold: so many signatures fit one cache line."""
 
-PERMUTATION: Final[U8] = np.array(
-    sorted(
-        range(ROW_BITS), key=lambda bit: hashlib.sha256(b"unspread match bit %d" % bit).digest()
-    ),
-    dtype=np.uint8,
-)
-"""Bit i of a permuted row is bit PERMUTATION[i] of the canonical one; bit 0 is word 0's lowest.
+CLUMP_BLOCK: Final = 512
+"""Members of clumps that are compared at once."""
+CLUMP_COLUMNS: Final = ROW_BITS + 8
+"""The bits of a row, and those of how many of them are set."""
 
-Neighbouring bits of a PDQ are correlated: unpermuted, the buckets that a query meets are up to
-twice as full. Ordered by digest, so that nobody has to trust a choice; part of the file format.
-"""
+
+def secret_order() -> U8:
+    """(256,) every bit once, in an order that nobody can guess: `order` below and in kernels.
+
+    Bit i of a permuted row is bit order[i] of the canonical one; bit 0 is word 0's lowest.
+    Neighbouring bits of a PDQ are correlated: unpermuted, the buckets that a query meets are up to
+    twice as full. And whoever knew which bits share a bucket could list rows that fill it.
+    """
+    bits = list(range(ROW_BITS))
+    secrets.SystemRandom().shuffle(bits)
+    return np.array(bits, dtype=np.uint8)
 
 
 def checked_rows(rows: U64, what: str = "rows") -> U64:
@@ -146,7 +151,11 @@ class Clumps:
     common: U64
     """(c, 4) the bits in which every member is like the centre."""
     columns: U64
-    """(4, k) a copy of the members' rows, word by word: those that tell most are read first."""
+    """(264, 8 * ceil(k / 512)) a bit of each member, in the order of `positions`.
+
+    The first 256 columns are the bits in which it differs from its centre, then come seven, the
+    lowest first, for how many those are; the last is empty.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

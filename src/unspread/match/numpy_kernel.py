@@ -11,13 +11,11 @@ from unspread.match.layout import (
     CHUNK_BITS,
     CHUNKS,
     I64,
-    PERMUTATION,
     TABLE_RADIUS_BITS,
     U8,
     U16,
     U32,
     U64,
-    Clumps,
     Part,
     Tables,
     chunk,
@@ -34,21 +32,11 @@ _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
 
 
-def _byte_images() -> U64:
-    """(32, 256, 4): where the bits of each value of each byte of a row go."""
-    places = np.empty(256, dtype=np.int64)
-    places[PERMUTATION] = np.arange(256)
-    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
-    images = np.zeros((32, 256, 4), dtype=np.uint64)
-    for byte in range(32):
-        for bit in range(8):
-            word, shift = divmod(int(places[8 * byte + bit]), 64)
-            images[byte, :, word] |= bits[:, bit].astype(np.uint64) << np.uint64(shift)
-    return images
-
-
-_IMAGES: Final = _byte_images()
-_PLACES: Final = PERMUTATION.astype(np.intp)
+def _bits_in_order(rows: U64, order: U8) -> U64:
+    """(..., 4) canonical rows in this order."""
+    bits = np.unpackbits(rows.astype("<u8", copy=False).view(np.uint8), axis=-1, bitorder="little")
+    ordered = np.packbits(bits.take(order, axis=-1), axis=-1, bitorder="little")
+    return ordered.view("<u8").astype(np.uint64, copy=False)
 
 
 def _words16(permuted: U64) -> U16:
@@ -78,14 +66,11 @@ class NumpyKernel:
 
     name = "numpy"
 
-    def permuted(self, rows: U64) -> U64:
-        given = rows.astype("<u8").view(np.uint8).reshape(len(rows), 32)
-        permuted = np.zeros((len(rows), 4), dtype=np.uint64)
+    def permuted(self, rows: U64, order: U8) -> U64:
+        permuted = np.empty((len(rows), 4), dtype=np.uint64)
         for start in range(0, len(rows), _BLOCK_ROWS):
-            block = given[start : start + _BLOCK_ROWS]
-            out = permuted[start : start + _BLOCK_ROWS]
-            for byte in range(32):
-                out ^= _IMAGES[byte, block[:, byte]]
+            block = slice(start, start + _BLOCK_ROWS)
+            permuted[block] = _bits_in_order(rows[block], order)
         return permuted
 
     def tables(self, front: U64, back: U64, kept: U32) -> Tables:
@@ -111,8 +96,8 @@ class NumpyKernel:
         distances += _half_distances(back, permuted[2:])
         return distances
 
-    def view(self, part: Part) -> "_View":
-        return _View(part)
+    def view(self, part: Part, order: U8) -> "_View":
+        return _View(part, order)
 
     def search(
         self, views: "tuple[_View, ...]", tail_rows: int, row: U64, radius_bits: int, limit: int
@@ -124,8 +109,7 @@ class NumpyKernel:
             and row.flags.c_contiguous
         ):
             raise InputError("row: uint64 words of shape (4,) wanted")
-        bits = np.unpackbits(row.astype("<u8", copy=False).view(np.uint8), bitorder="little")
-        query = np.packbits(bits.take(_PLACES), bitorder="little").view("<u8")
+        query = _bits_in_order(row, views[0].order)
         return self._search(views, tail_rows, query, radius_bits, limit)
 
     def _search(
@@ -154,7 +138,7 @@ class NumpyKernel:
         self, views: "tuple[_View, ...]", tail_rows: int, rows: U64, radius_bits: int, limit: int
     ) -> FoundMany:
         queries, ids, distances, capped = [], [], [], []
-        for position, query in enumerate(self.permuted(rows)):
+        for position, query in enumerate(self.permuted(rows, views[0].order)):
             found = self._search(views, tail_rows, query, radius_bits, limit)
             if found is not None:
                 queries.append(np.full(len(found[0]), position, dtype=np.int64))
@@ -203,7 +187,7 @@ class NumpyKernel:
         if part.tables is not None and radius_bits <= TABLE_RADIUS_BITS:
             probed = _probed(view, query, radius_bits)
             if probed is not None:
-                return [probed, *_in_clumps(part.clumps, query, radius_bits)]
+                return [probed, *_in_clumps(part, query, radius_bits)]
         return [_scanned(part.front[:rows], part.back[:rows], query, radius_bits)]
 
 
@@ -221,7 +205,8 @@ def _verified(
     return positions[near], distances[near]
 
 
-def _in_clumps(clumps: Clumps | None, query: U64, radius_bits: int) -> list[tuple[I64, I64]]:
+def _in_clumps(part: Part, query: U64, radius_bits: int) -> list[tuple[I64, I64]]:
+    clumps = part.clumps
     if clumps is None:
         return []
     away = np.bitwise_count(clumps.centres ^ query).sum(axis=1, dtype=np.int64)
@@ -230,19 +215,17 @@ def _in_clumps(clumps: Clumps | None, query: U64, radius_bits: int) -> list[tupl
     in_reach = (away <= clumps.radii.astype(np.int64) + radius_bits) & (beyond <= radius_bits)
     for number in np.flatnonzero(in_reach):
         members = slice(clumps.starts[number], clumps.starts[number + 1])
-        distances = np.bitwise_count(clumps.columns[:, members] ^ query[:, None]).sum(
-            axis=0, dtype=np.int64
-        )
-        near = np.flatnonzero(distances <= radius_bits)
-        matches.append((clumps.positions[members][near].astype(np.int64), distances[near]))
+        positions = clumps.positions[members].astype(np.int64)
+        near = _half_distances(part.front.take(positions, axis=0), query[:2]) <= radius_bits
+        matches.append(_verified(part.front, part.back, positions[near], query, radius_bits))
     return matches
 
 
 class _View:
     """A part, and its tables as they are looked into."""
 
-    def __init__(self, part: Part):
-        self.part = part
+    def __init__(self, part: Part, order: U8):
+        self.part, self.order = part, order
         if part.tables is None:
             return
         bits = part.tables.key_bits

@@ -2,9 +2,10 @@
 
     magic 16 | byte order 4 | version 4 | header bytes 8 | file bytes 8 | digest 32 | JSON | arrays
 
-Integers and arrays are in the writer's byte order. The JSON names each part's sizes, and for each
-of its arrays, in the order of `_shapes`, where it starts (a multiple of 64) and its SHA-256. The
-digest is the SHA-256 of all that stands before the arrays, with the digest's place empty.
+Integers and arrays are in the writer's byte order. The JSON names the secret order of bits, each
+part's sizes, and for each of its arrays, in the order of `_shapes`, where it starts (a multiple of
+64) and its SHA-256. The digest is the SHA-256 of all that stands before the arrays, with the
+digest's place empty.
 """
 
 import hashlib
@@ -24,8 +25,12 @@ from numpy.typing import NDArray
 from unspread.errors import InputError, StateError
 from unspread.match.layout import (
     CHUNKS,
+    CLUMP_BLOCK,
+    CLUMP_COLUMNS,
     MAX_CLUMPS,
     PART_ROWS,
+    ROW_BITS,
+    U8,
     Clumps,
     Part,
     Tables,
@@ -36,7 +41,7 @@ if sys.platform != "win32":
     import fcntl
 
 MAGIC: Final = b"unspread match\r\n"
-VERSION: Final = 2
+VERSION: Final = 3
 BYTE_ORDER: Final = 0x01020304
 VERIFIED_BYTES: Final = 32 * 2**20
 """Files up to this size are verified whenever they are opened, in about 20 ms."""
@@ -66,11 +71,14 @@ class _PartHeader(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    order: bytes
     parts: list[_PartHeader]
 
 
-def saved(path: Path, parts: Sequence[Part]) -> None:
-    """Write the parts to `path`, which at any moment is the old file or the new one, whole.
+def saved(path: Path, order: U8, parts: Sequence[Part]) -> None:
+    """Write the parts, of rows in this order of bits, to `path`.
+
+    At any moment it is the old file or the new one, whole.
 
     Raises:
         StateError: if another process is writing the same file.
@@ -85,7 +93,7 @@ def saved(path: Path, parts: Sequence[Part]) -> None:
         )
         for part in parts
     ]
-    header = _Header(headers)
+    header = _Header(order.tobytes(), headers)
     # Room for the longest starts, so that the header's end is known before where arrays start.
     for each in headers:
         each.arrays = [_Array(10**15, _EMPTY_DIGEST.hex()) for _ in _shapes(each)]
@@ -120,8 +128,8 @@ def saved(path: Path, parts: Sequence[Part]) -> None:
             os.close(directory)
 
 
-def opened(path: Path, *, verify: bool | None = None) -> tuple[Part, ...]:
-    """The parts in the file, mapped. `verify` as in `Index.open`.
+def opened(path: Path, *, verify: bool | None = None) -> tuple[U8, tuple[Part, ...]]:
+    """The order of bits and the parts in the file, mapped. `verify` as in `Index.open`.
 
     Raises:
         SnapshotError: if it is not a whole and sound index of this version and byte order.
@@ -142,7 +150,7 @@ def opened(path: Path, *, verify: bool | None = None) -> tuple[Part, ...]:
         if each.clumps:
             clumps = Clumps(*rest)
         parts.append(Part(ids, front, back, dead.copy(), tables, clumps))
-    return tuple(parts)
+    return np.frombuffer(header.order, np.uint8), tuple(parts)
 
 
 def _read_header(file: BinaryIO) -> tuple[_Header, int]:
@@ -171,9 +179,12 @@ def _read_header(file: BinaryIO) -> tuple[_Header, int]:
     if size != file_bytes:
         raise SnapshotError(f"the index file has {size} bytes and should have {file_bytes}")
     try:
-        return msgspec.json.decode(body, type=_Header), size
+        header = msgspec.json.decode(body, type=_Header)
     except msgspec.MsgspecError:
         raise SnapshotError("the index file's header cannot be read") from None
+    if sorted(header.order) != list(range(ROW_BITS)):
+        raise SnapshotError("the index file's header names no order of bits")
+    return header, size
 
 
 def _shapes(part: _PartHeader) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -198,7 +209,7 @@ def _shapes(part: _PartHeader) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
             (u32, (part.clumps,)),
             (u32, (part.clumped,)),
             (u64, (part.clumps, 4)),
-            (u64, (4, part.clumped)),
+            (u64, (CLUMP_COLUMNS, -(-part.clumped // CLUMP_BLOCK) * (CLUMP_BLOCK // 64))),
         ]
     return shapes
 
