@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import ImageOps
 
+from tests.films import filmed
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint.commands import compare, hash_files
 from unspread.testing.samples import encoded, landscape
@@ -125,6 +126,17 @@ def test_compare_finds_a_mirrored_video(tmp_path):
     assert record["match"]
     assert record["matched_of_b"] == record["frames_of_b"] == 3
     assert "the same" in words
+
+
+def test_compare_says_what_it_is_that_videos_share_by_chance(tmp_path):
+    one, other, copy = (tmp_path / name for name in ("one.mp4", "other.mp4", "copy.mp4"))
+    one.write_bytes(filmed([20, 21, 22, 23]))
+    other.write_bytes(filmed([20, 31, 32, 33]))
+    copy.write_bytes(filmed([20, 21, 22, 23], crop=2))
+    record, words = compared(one, other)
+    assert (record["match"], record["matched_of_b"] > 0) == (False, True)
+    assert "different but for one view" in words
+    assert compared(one, copy)[0]["match"]
 
 
 def test_compare_names_the_file_that_is_at_fault(picture, tmp_path):

@@ -98,6 +98,8 @@ def comparison(
         "frames_of_b": found.frames_of_query,
     }
     verdict = "the same, or one is part of the other" if record["match"] else "different"
+    if found.matched_of_query and not (record["match"] or found.is_varied):
+        verdict += " but for one view, as of a title card"
     return record, (
         f"{found.matched_of_listing} of {found.frames_of_listing} frames of A and "
         f"{found.matched_of_query} of {found.frames_of_query} frames of B "

@@ -10,6 +10,7 @@ import av
 import httpx
 import pytest
 
+from tests.films import filmed
 from tests.unit.platform_kit.conftest import HOLDING, Platform
 from unspread.errors import TrustError
 from unspread.fingerprint import fingerprint_file
@@ -330,23 +331,6 @@ def test_a_protected_video_is_refused_in_another_encoding_and_found_where_it_was
     assert (answer.decision, answer.match.kind, answer.match.part) == ("refuse", "pdq", "frame")
     assert answer.match.matched_frames == answer.match.frames > 1
     assert platform.actions() == [("remove", "posted", listing_id)]
-
-
-def filmed(seeds: list[int], crop: int = 0, **options: str) -> bytes:
-    """A second of each of these landscapes, without so many lines at each edge."""
-    made = io.BytesIO()
-    with av.open(made, "w", format="mp4") as target:
-        stream = target.add_stream("libx264", rate=24, options=options)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        for seed in seeds:
-            box = (crop, crop, 160 - crop, 120 - crop)
-            image = landscape(seed, 160, 120).resize((160, 120), box=box)
-            shown = av.VideoFrame.from_image(image)
-            for _ in range(24):
-                shown.pts = None
-                target.mux(stream.encode(shown))
-        target.mux(stream.encode())
-    return made.getvalue()
 
 
 @pytest.mark.parametrize(
