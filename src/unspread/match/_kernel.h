@@ -37,6 +37,9 @@ enum {
     STRIDE = 4,        /* inner signatures compared before a branch */
     MEETINGS = 512,
     PADDING = 32 + STRIDE,
+    SCANNED = 8,       /* needles at once in a scan */
+    AHEAD = 1024,      /* words asked for before they are compared: by itself no processor looks
+                          beyond a page */
     BY_QUERY = 1000,   /* from so many queries on, a batch is sorted */
     JOIN_BLOCK = 1 << 20 /* queries joined at once */
 };

@@ -200,6 +200,7 @@ TARGET static size_t ISA(near)(const uint64_t *front, const uint64_t *back, size
     const __m512i low = ISA(wanted)(row), high = ISA(wanted)(row + 2);
     const __m512i bound = _mm512_set1_epi64(radius);
     for (; at + 8 <= count; at += 8) {
+        PREFETCH(front + 2 * at + AHEAD), PREFETCH(front + 2 * at + AHEAD + 8);
         __m512i distances = ISA(halves)(front + 2 * at, low);
         uint32_t mask = _mm512_cmple_epu64_mask(distances, bound);
         if (LIKELY(!mask)) continue;
@@ -217,6 +218,7 @@ TARGET static size_t ISA(near)(const uint64_t *front, const uint64_t *back, size
     const __m256i low = ISA(wanted)(row), high = ISA(wanted)(row + 2);
     const __m256i bound = _mm256_set1_epi64x(radius);
     for (; at + 4 <= count; at += 4) {
+        PREFETCH(front + 2 * at + AHEAD);
         __m256i distances = ISA(halves)(front + 2 * at, low);
         __m256i beyond = _mm256_cmpgt_epi64(distances, bound);
         if (LIKELY(_mm256_movemask_pd(_mm256_castsi256_pd(beyond)) == 15)) continue;
@@ -828,22 +830,32 @@ TARGET static enum Status ISA(scan_pairs)(const uint64_t *front, const uint64_t 
 }
 
 #if LEVEL == 3
-/* Rows from..to, multiples of 8, against 1 to 4 needles at once: while one is compared, memory
-   delivers what the next rows need. `count` is a constant wherever this is inlined. */
-TARGET static inline __attribute__((always_inline)) enum Status ISA(scan_few)(
-    const uint64_t *front, const uint64_t *back, size_t from, size_t to, const uint64_t *needles,
-    size_t first, size_t count, unsigned radius, Hits *hits) {
+/* Rows from..to, multiples of 8, against `count` needles at once, given as `wanted`, each word eight
+   times. `count` is a constant wherever this is inlined. */
+TARGET static ALWAYS_INLINE enum Status ISA(scan_few)(const uint64_t *front, const uint64_t *back,
+                                                      size_t from, size_t to,
+                                                      const uint64_t *needles, size_t first,
+                                                      size_t real, size_t count, unsigned radius,
+                                                      Hits *hits) {
     const __m512i bound = _mm512_set1_epi64(radius);
-    __m512i wanted[4];
-    for (size_t each = 0; each < count; each++)
-        wanted[each] = ISA(wanted)(needles + 4 * (first + each));
+    __m512i low[SCANNED], high[SCANNED];
+    for (size_t each = 0; each < count; each++) {
+        const uint64_t *needle = needles + 4 * (first + (each < real ? each : 0));
+        low[each] = _mm512_set1_epi64((long long)needle[0]);
+        high[each] = _mm512_set1_epi64((long long)needle[1]);
+    }
     for (size_t at = from; at < to; at += 8) {
-        uint32_t any = 0;
+        const uint64_t *rows = front + 2 * at;
+        PREFETCH(rows + AHEAD), PREFETCH(rows + AHEAD + 8);
+        const __m512i a = _mm512_loadu_si512(rows), b = _mm512_loadu_si512(rows + 8);
+        const __m512i lows = _mm512_unpacklo_epi64(a, b), highs = _mm512_unpackhi_epi64(a, b);
+        __m512i least = _mm512_set1_epi64(ROW_BITS);
         for (size_t each = 0; each < count; each++)
-            any |= _mm512_cmple_epu64_mask(ISA(halves)(front + 2 * at, wanted[each]), bound);
-        if (LIKELY(!any)) continue;
-        enum Status status = ISA(scan_pairs)(front, back, at, at + 8, needles, first, count, radius,
-                                             hits);
+            least = _mm512_min_epu32(
+                least, _mm512_add_epi64(_mm512_popcnt_epi64(_mm512_xor_si512(lows, low[each])),
+                                        _mm512_popcnt_epi64(_mm512_xor_si512(highs, high[each]))));
+        if (LIKELY(!_mm512_cmple_epu64_mask(least, bound))) continue;
+        enum Status status = ISA(scan_pairs)(front, back, at, at + 8, needles, first, real, radius, hits);
         if (status) return status;
     }
     return DONE;
@@ -857,18 +869,17 @@ TARGET static enum Status ISA(scan)(const uint64_t *front, const uint64_t *back,
     enum Status status = DONE;
     for (size_t start = 0; start < rows && !status; start += L1_ROWS) {
         const size_t end = rows - start < L1_ROWS ? rows : start + L1_ROWS;
-        for (size_t first = 0; first < count && !status; first += 4) {
-            const size_t few = count - first < 4 ? count - first : 4;
+        for (size_t first = 0; first < count && !status; first += SCANNED) {
+            const size_t few = count - first < SCANNED ? count - first : SCANNED;
             size_t from = start;
 #if LEVEL == 3
-            const size_t whole = end - (end - start) % 8;
-#define SCAN_FEW(n) ISA(scan_few)(front, back, start, whole, needles, first, n, radius, hits)
-            status = few == 4   ? SCAN_FEW(4)
-                     : few == 3 ? SCAN_FEW(3)
+            from = end - (end - start) % 8;
+#define SCAN_FEW(n) ISA(scan_few)(front, back, start, from, needles, first, few, n, radius, hits)
+            status = few == 1   ? SCAN_FEW(1)
                      : few == 2 ? SCAN_FEW(2)
-                                : SCAN_FEW(1);
+                     : few <= 4 ? SCAN_FEW(4)
+                                : SCAN_FEW(SCANNED);
 #undef SCAN_FEW
-            from = whole;
 #endif
             if (!status && from < end)
                 status = ISA(scan_pairs)(front, back, from, end, needles, first, few, radius, hits);
