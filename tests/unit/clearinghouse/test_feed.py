@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from unspread.clearinghouse import backup, checking, own_entries, partners, publisher, store
 from unspread.clearinghouse.commands import clearinghouse as command
+from unspread.clearinghouse.service import Subscribers
 from unspread.clearinghouse.settings import Settings
 from unspread.clearinghouse.store import Transaction
 from unspread.crypto import OpeningKey
@@ -509,36 +510,43 @@ def test_files_are_served_in_parts(settings: Settings, tmp_path: Path, kept: str
 # -- when it grows, and what goes
 
 
-def sizes_seen(at: Running, seconds: float) -> list[int]:
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every size of the public log, as somebody sees who looks all the time."""
     seen: list[int] = []
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        size = int(at.get("/log/checkpoint").text.splitlines()[1])
+    publish = Subscribers.publish
+
+    def see(self: Subscribers, size: int) -> None:
         if not seen or seen[-1] != size:
             seen.append(size)
+        publish(self, size)
+
+    monkeypatch.setattr(Subscribers, "publish", see)
     return seen
 
 
-def test_with_padding_nobody_sees_from_outside_when_somebody_came(settings: Settings) -> None:
+def test_with_padding_nobody_sees_from_outside_when_somebody_came(
+    settings: Settings, sizes: list[int]
+) -> None:
     padded = dataclasses.replace(settings, padding_batch=8, tick_seconds=0.5)
     with running(padded) as at:
         platform = admitted(at)
-        idle = sizes_seen(at, 2.5)
+        until(lambda: len(sizes) >= 4)
         at.submit(receipt(1), [picture(1)])
         at.submit(receipt(2), [picture(2)])
         at.withdraw(receipt(2), 0)
-        busy = sizes_seen(at, 2.5)
-        for seen in (idle, busy):
-            assert len(seen) >= 3
-            assert {after - before for before, after in pairwise(seen)} == {8}
-            assert all(size % 8 == 0 for size in seen)
+        came = len(sizes)
+        until(lambda: len(sizes) >= came + 4)
+        assert {after - before for before, after in pairwise(sizes[1:])} == {8}
+        assert all(size % 8 == 0 for size in sizes)
         follower = Follower(at, platform)
         follower.follow()
         assert len(follower.listed) == 1
 
 
-def test_what_comes_after_the_padding_waits_for_the_next_tick(settings: Settings) -> None:
+def test_what_comes_after_the_padding_waits_for_the_next_tick(
+    settings: Settings, sizes: list[int]
+) -> None:
     with running(dataclasses.replace(settings, padding_batch=8)) as at:
         append_due, write = at.service.publisher._append_due, at.service.writer.submit
 
@@ -549,7 +557,9 @@ def test_what_comes_after_the_padding_waits_for_the_next_tick(settings: Settings
 
         at.service.publisher._append_due = and_one_more
         until(lambda: at.committed() % 8)
-        assert all(size % 8 == 0 for size in sizes_seen(at, 1.0))
+        came = len(sizes)
+        until(lambda: len(sizes) >= came + 4)
+        assert all(size % 8 == 0 for size in sizes)
         at.service.publisher._append_due = append_due
 
 
