@@ -182,3 +182,90 @@ def test_two_members_let_a_platform_in_at_the_console(chromium, console):
     row = olf.get_by_role("row").filter(has_text="a-board-with-keys")
     row.get_by_role("button", name="Approve these keys").click()
     olf.get_by_role("row").filter(has_text="a-board-with-keys").get_by_text("active").wait_for()
+
+
+def test_a_platform_with_an_older_client_collects_a_key_that_nobody_else_sees(chromium, console):
+    url, data = console
+    # Whoever came before may sign in; these two do.
+    one = somebody_at_work(chromium, console, "Orla", "onboarding")
+    two = somebody_at_work(chromium, console, "Otto", "onboarding")
+    one.goto(f"{url}/staff/partners")
+    one.get_by_label("Name").fill("An older board")
+    one.get_by_role("button", name="Make an invitation").click()
+    one.get_by_role("status").wait_for()
+    for page in (one, two):
+        page.goto(f"{url}/staff/partners")
+        row = page.get_by_role("row").filter(has_text="an-older-board")
+        row.get_by_text("It will never have keys").click()
+        row.get_by_role("button", name="Approve without keys").click()
+    two.get_by_role("row").filter(has_text="an-older-board").get_by_text("active").wait_for()
+    for way in (
+        ("scope", "an-older-board", "--by", "X", "--by", "Y", "--level", "confirmed"),
+        ("key", "issue", "an-older-board", "ncmec", "--by", "X", "--by", "Y"),
+    ):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            unspread("clearinghouse", "partner", *way, "--data", str(data))
+        assert "at /staff/partners" in refused.value.stderr
+
+    form = one.locator("form").filter(has_text="Propose this key")
+    one.goto(f"{url}/staff/partners")
+    form.get_by_label("Partner").select_option("an-older-board")
+    form.get_by_label("Programme").select_option("ncmec")
+    form.get_by_label("confirmed").check()
+    form.get_by_label("Why").fill("their client speaks nothing else")
+    form.get_by_role("button", name="Propose this key").click()
+    waiting = one.get_by_role("row").filter(has_text="Give a key to an-older-board")
+    waiting.get_by_text("somebody else decides").wait_for()
+    two.goto(f"{url}/staff/partners")
+    waiting = two.get_by_role("row").filter(has_text="Give a key to an-older-board")
+    assert "ncmec:read feedback levels=confirmed" in waiting.inner_text()
+    waiting.get_by_role("button", name="Do it").click()
+    code = two.get_by_role("status").locator(".code").inner_text()
+
+    theirs = chromium.new_context(viewport={"width": 390, "height": 844}).new_page()
+    theirs.goto(f"{url}/keys")
+    assert violations(theirs) == []
+    theirs.get_by_label("Code").fill(code)
+    theirs.get_by_role("button", name="Make my keys and show them").click()
+    theirs.get_by_text("shown this once").wait_for()
+    assert violations(theirs) == []
+    assert theirs.evaluate("document.documentElement.scrollWidth") <= 390
+    user, password = theirs.locator("code").all_inner_texts()
+    answer = httpx.get(f"{url}/exchange/ncmec/v2/entries", auth=(user, password))
+    assert answer.status_code == 200, answer.text
+    assert theirs.context.cookies() == []
+
+    two.goto(f"{url}/staff/partners")
+    key = two.get_by_role("row").filter(has_text="key-").first
+    key.get_by_text("Revoke it at once").click()
+    for width in (1280, 390):
+        two.set_viewport_size({"width": width, "height": 844})
+        assert violations(two) == []
+        assert two.evaluate("document.documentElement.scrollWidth") <= width
+    assert password not in two.content()
+    key.get_by_role("button", name="Revoke this key").click()
+    two.get_by_role("row").filter(has_text="key-").wait_for(state="detached")
+    refused = httpx.get(f"{url}/exchange/ncmec/v2/entries", auth=(user, password))
+    assert refused.status_code == 401
+    two.goto(f"{url}/staff/trail")
+    for act in ("propose.issue_key", "approve.issue_key", "key.issue", "key.revoke"):
+        two.get_by_text(act, exact=True).wait_for()
+
+
+def test_two_members_change_what_of_the_list_a_platform_gets(chromium, console):
+    url, _ = console
+    one = somebody_at_work(chromium, console, "Ophelia", "onboarding")
+    two = somebody_at_work(chromium, console, "Orlando", "onboarding")
+    form = one.locator("form").filter(has_text="Propose this").filter(has_text="surfaces")
+    one.goto(f"{url}/staff/partners")
+    form.get_by_label("Partner").select_option("an-older-board")
+    form.get_by_label("public").check()
+    form.get_by_label("countries").fill("de, at")
+    form.get_by_label("Why").fill("they serve nobody else")
+    form.get_by_role("button", name="Propose this").click()
+    two.goto(f"{url}/staff/partners")
+    waiting = two.get_by_role("row").filter(has_text="Change what of the list goes to")
+    assert "surfaces=public countries=AT,DE" in waiting.inner_text()
+    waiting.get_by_role("button", name="Do it").click()
+    row = two.get_by_role("row").filter(has_text="an-older-board").first
+    row.get_by_text("surfaces=public countries=AT,DE").wait_for()

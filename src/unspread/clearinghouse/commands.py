@@ -397,12 +397,16 @@ def set_scope(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Change what of the list a partner gets. Its platform reads the list anew and drops the rest.
 
-    Two members of staff say yes; whoever can run this command is trusted to name them truly, and
-    the audit trail says that they were named here. What is not given is not limited.
+    For a start only: once two members for onboarding have passkeys, one proposes it at
+    /staff/partners and the other decides, and this command refuses. Until then whoever can run it
+    is trusted to name two members truly, and the audit trail says that they were named here. What
+    is not given is not limited.
     """
     scope = Scope.from_words(surfaces, countries, levels)
     with _open(data, database) as settings:
-        _write(settings, lambda tx: partners.set_feed_scope(tx, partner_id, scope, by=approvers))
+        _write(
+            settings, lambda tx: partners.set_feed_scope_for(tx, partner_id, scope, by=approvers)
+        )
         click.echo(scope.to_text())
 
 
@@ -497,11 +501,12 @@ def issue_key(  # noqa: PLR0917 - click passes them by name
     """Print new keys for a partner; they are not shown again.
 
     A partner that was only invited takes part from then on, so two members of staff say yes.
+
+    For a start only: once two members for onboarding have passkeys, one proposes a key at
+    /staff/partners and the other decides, and this command refuses.
     """
     from unspread.clearinghouse import exchange_keys
-    from unspread.clearinghouse.exchange_source import member_number
     from unspread.exchange.listings import Scope
-    from unspread.exchange.threatexchange import app_id
 
     with _open(data, database) as settings:
         issued = _write(
@@ -514,11 +519,9 @@ def issue_key(  # noqa: PLR0917 - click passes them by name
                 by=approvers,
             ),
         )
-    if programme == "ncmec":
-        click.echo(f"user name\t{partner_id}")
-    for each in issued:
-        app = f"{app_id(member_number(partner_id))}|" if programme == "threatexchange" else ""
-        click.echo(f"{each.label}\t{app}{each.secret}\t{each.key_id}")
+    chosen = exchange_keys.Programme(programme)
+    for row in exchange_keys.entered(partner_id, chosen, issued):
+        click.echo("\t".join(row).rstrip("\t"))
 
 
 @key.command(name="list")
@@ -547,7 +550,10 @@ def list_keys(partner_id: str, data: Path, database: str) -> None:
 @_by
 @click.option("--overlap-days", default=7.0, show_default=True, help="Both keys open for so long.")
 def rotate_key(key_id: str, data: Path, database: str, by: str, overlap_days: float) -> None:
-    """Print a key that replaces another; it is not shown again."""
+    """Print a key that replaces another; it is not shown again.
+
+    For a start only, like `issue`: later at /staff/partners.
+    """
     from unspread.clearinghouse import exchange_keys
 
     with _open(data, database) as settings:

@@ -17,12 +17,18 @@ from typing import Final, Protocol
 from unspread.clearinghouse import partners
 from unspread.clearinghouse.audit import record
 from unspread.clearinghouse.database import Connection
-from unspread.clearinghouse.store import Transaction
+from unspread.clearinghouse.store import SECONDS_PER_DAY, Transaction
 from unspread.crypto import sha256
 from unspread.errors import InputError
-from unspread.exchange.listings import Caller, Member, Scope
+from unspread.exchange.listings import CLEARINGHOUSE_MEMBER, Caller, Member, Scope
+from unspread.exchange.threatexchange import app_id
 
 SECRET_BYTES: Final = 24
+COLLECT_SECONDS: Final = 7 * SECONDS_PER_DAY
+"""A partner collects keys that it is allowed within so long."""
+OVERLAP_SECONDS: Final = 7 * SECONDS_PER_DAY
+"""A key that is replaced opens for so long beside the new one."""
+_AT_THE_CONSOLE: Final = "one proposes the key, another decides,"
 PREFIX: Final = "unsp_"
 """So that scanners of leaked secrets can find ours."""
 
@@ -88,9 +94,29 @@ def scope_text(programme: Programme, scope: Scope) -> str:
 
 
 def read_scope(text: str) -> tuple[Programme, Scope]:
-    """What `scope_text` wrote."""
+    """What `scope_text` wrote.
+
+    Raises:
+        InputError: for anything else.
+    """
     programme, _, scope = text.partition(":")
+    if programme not in set(Programme):
+        raise InputError(f"the programmes are {', '.join(Programme)}")
     return Programme(programme), Scope.from_text(scope)
+
+
+def wanted_scope(programme: str, words: str) -> str:
+    """What a key to be issued opens, as `scope_text` writes it.
+
+    Raises:
+        InputError: if there is no such programme or scope, or it would open nothing.
+    """
+    chosen, scope = read_scope(f"{programme}:{words}")
+    if chosen is Programme.STOPNCII_SUBSCRIPTION:
+        raise InputError("StopNCII's subscription key comes with its others")
+    if not (scope.may_read or scope.may_give_feedback or scope.may_submit):
+        raise InputError("a key opens something: read, feedback or submit")
+    return scope_text(chosen, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +139,16 @@ STOPNCII_FUNCTIONS: Final = {
 def issue(
     tx: Transaction, partner_id: str, programme: Programme, scope: Scope, *, by: Sequence[str]
 ) -> list[IssuedKey]:
-    """New keys for a partner: one, or for StopNCII one per function and the subscription key.
+    """New keys for a partner, for members of staff that somebody named on the command line.
 
     A partner that was only invited, because it has no keys of its own and speaks nothing but an
-    older protocol, takes part from now on: so two members of staff say yes to it, here only as
-    long as there are no two who could at the console.
+    older protocol, takes part from now on: so two members of staff say yes to it.
 
     Raises:
-        StateError: if the partner is suspended, or fewer than two say yes to a new one.
+        StateError: if the partner is suspended, or fewer than two say yes to a new one; once two
+            members could do it at the console.
     """
+    partners.refuse_from_now_on(tx.connection, _AT_THE_CONSOLE)
     known = partners.partner(tx.connection, partner_id)
     approvers = sorted({name.strip() for name in by if name.strip()})
     if known.state == "invited" and len(approvers) >= partners.APPROVALS_NEEDED:
@@ -132,10 +159,91 @@ def issue(
             f"{partner_id} is {known.state}: its keys are issued once two members of staff (--by)"
             " say yes, and never while it is suspended"
         )
-    issuer = partners.on_command_line(approvers[0])
+    by_whom = partners.on_command_line(approvers[0])
+    return _issue_all(tx, partner_id, programme, scope, by=by_whom)
+
+
+def allow(tx: Transaction, partner_id: str, scope: str, *, replaces: str = "") -> str:
+    """A code with which a partner collects keys that two members allowed it, once, within a week.
+
+    So nobody at the clearinghouse sees a key. The code is not stored and cannot be shown again.
+
+    Args:
+        scope: as `scope_text` writes it.
+        replaces: the key that ends a week after these are collected.
+    """
+    code = f"{partner_id}.{base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).decode()}"
+    tx.connection.run(
+        "INSERT INTO key_grant (code_digest, partner_id, scope, replaces, expires_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        _code_digest(code),
+        partner_id,
+        scope,
+        replaces,
+        tx.now + COLLECT_SECONDS,
+    )
+    return code
+
+
+def _code_digest(code: str) -> bytes:
+    return sha256(b"unspread/v1/key-code\n", code.encode())
+
+
+def collect(tx: Transaction, code: str) -> tuple[str, Programme, list[IssuedKey]]:
+    """The keys that a code stands for, made now: its partner, the programme, the keys.
+
+    Raises:
+        UnknownKeyError: if the code is unknown, used or too old.
+        PartnerStateError: if the partner does not take part.
+    """
+    digest = _code_digest(code.strip())
+    rows = tx.connection.rows(
+        "SELECT partner_id, scope, replaces FROM key_grant WHERE code_digest = ?"
+        " AND expires_at >= ?",
+        digest,
+        tx.now,
+    )
+    if not rows:
+        raise UnknownKeyError("this code is unknown, used, or too old: ask for a new one")
+    partner_id, text, replaces = rows[0]
+    known = partners.partner(tx.connection, partner_id)
+    if known.state != "active":
+        raise partners.PartnerStateError(f"{partner_id} is {known.state}: it gets no keys")
+    programme, scope = read_scope(text)
+    tx.connection.run("DELETE FROM key_grant WHERE code_digest = ?", digest)
+    if not replaces:
+        return partner_id, programme, _issue_all(tx, partner_id, programme, scope, by=partner_id)
+    return (
+        partner_id,
+        programme,
+        [_replace(tx, replaces, overlap_seconds=OVERLAP_SECONDS, by=partner_id)],
+    )
+
+
+def entered(
+    partner_id: str, programme: Programme, issued: Sequence[IssuedKey]
+) -> list[tuple[str, str, str]]:
+    """What a partner enters in its client: a name for it, the text, and the key's id."""
+    app = f"{app_id(member_number(partner_id))}|" if programme is Programme.THREATEXCHANGE else ""
+    user = [("user name", partner_id, "")] if programme is Programme.NCMEC else []
+    return [*user, *((each.label, f"{app}{each.secret}", each.key_id) for each in issued)]
+
+
+def member_number(partner_id: str) -> int:
+    """A partner's number in the programmes that want one: 31 bits of its id's digest, above 1."""
+    number = int.from_bytes(
+        sha256(b"unspread/v1/exchange-member\n", partner_id.encode())[:4], "big"
+    )
+    return CLEARINGHOUSE_MEMBER + 1 + number % (2**31 - 2)
+
+
+def _issue_all(
+    tx: Transaction, partner_id: str, programme: Programme, scope: Scope, *, by: str
+) -> list[IssuedKey]:
+    """One key, or for StopNCII one per function and the subscription key."""
     if programme is not Programme.STOPNCII:
         label = "password" if programme is Programme.NCMEC else "access_token"
-        return [_issue(tx, partner_id, programme, scope, label=label, by=issuer)]
+        return [_issue(tx, partner_id, programme, scope, label=label, by=by)]
     issued = [
         _issue(
             tx,
@@ -148,21 +256,17 @@ def issue(
                 may_submit=right == "submit",
             ),
             label=label,
-            by=issuer,
+            by=by,
         )
         for right, label in STOPNCII_FUNCTIONS.items()
         if right in scope.to_text().split()
     ]
     nothing = Scope(may_read=False, may_give_feedback=False)
-    subscription = _issue(
-        tx,
-        partner_id,
-        Programme.STOPNCII_SUBSCRIPTION,
-        nothing,
-        label="subscription_key",
-        by=issuer,
-    )
-    return [*issued, subscription]
+    subscription = Programme.STOPNCII_SUBSCRIPTION
+    return [
+        *issued,
+        _issue(tx, partner_id, subscription, nothing, label="subscription_key", by=by),
+    ]
 
 
 def _issue(
@@ -187,10 +291,18 @@ def _issue(
 def rotate(tx: Transaction, key_id: str, *, overlap_seconds: int, by: str) -> IssuedKey:
     """A new key with the same rights; the old one opens until the overlap is over.
 
+    For somebody on the command line, as `issue` is.
+
     Raises:
         UnknownKeyError: if there is none, or it was revoked.
+        StateError: once two members could do it at the console.
     """
-    partner_id, text = _live(tx, key_id)
+    partners.refuse_from_now_on(tx.connection, _AT_THE_CONSOLE)
+    return _replace(tx, key_id, overlap_seconds=overlap_seconds, by=by)
+
+
+def _replace(tx: Transaction, key_id: str, *, overlap_seconds: int, by: str) -> IssuedKey:
+    partner_id, text = live(tx.connection, key_id, tx.now)
     programme, scope = read_scope(text)
     issued = _issue(tx, partner_id, programme, scope, label="new key", by=by)
     _end(tx, key_id, tx.now + overlap_seconds)
@@ -204,17 +316,22 @@ def revoke(tx: Transaction, key_id: str, *, by: str) -> None:
     Raises:
         UnknownKeyError: if there is none, or it was revoked.
     """
-    partner_id, _ = _live(tx, key_id)
+    partner_id, _ = live(tx.connection, key_id, tx.now)
     _end(tx, key_id, tx.now)
     record(tx, by, "key.revoke", partner_id, key_id)
 
 
-def _live(tx: Transaction, key_id: str) -> tuple[str, str]:
-    rows = tx.connection.rows(
+def live(connection: Connection, key_id: str, now: int) -> tuple[str, str]:
+    """Whose key it is, and its programme and scope.
+
+    Raises:
+        UnknownKeyError: if there is none, or it opens nothing any more.
+    """
+    rows = connection.rows(
         "SELECT partner_id, scope FROM partner_key WHERE key_id = ?"
         " AND (revoked_at = 0 OR revoked_at > ?)",
         key_id,
-        tx.now,
+        now,
     )
     if not rows:
         raise UnknownKeyError("there is no such key, or it was revoked")

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 
 from unspread.clearinghouse import exchange_api, key_files, partners, store
 from unspread.clearinghouse.database import Connection
-from unspread.clearinghouse.exchange_keys import ExchangeKey, Programme, read_scope
+from unspread.clearinghouse.exchange_keys import ExchangeKey, Programme, member_number, read_scope
 from unspread.clearinghouse.packing import unpack
 from unspread.clearinghouse.rules import assess
 from unspread.clearinghouse.service import Service
@@ -76,14 +76,6 @@ def routes(service: Service) -> list[BaseRoute]:
             service.settings.name,
         )
     )
-
-
-def member_number(partner_id: str) -> int:
-    """A partner's number in the programmes that want one: 31 bits of its id's digest, above 1."""
-    number = int.from_bytes(
-        sha256(b"unspread/v1/exchange-member\n", partner_id.encode())[:4], "big"
-    )
-    return CLEARINGHOUSE_MEMBER + 1 + number % (2**31 - 2)
 
 
 def _at_a_time(values: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -203,6 +203,21 @@ class PartnerKey(models.Model):
         db_table = "partner_key"
 
 
+class KeyGrant(models.Model):
+    """Keys that two members allowed and their partner has not collected yet."""
+
+    code_digest = models.BinaryField(max_length=32, primary_key=True)
+    partner = models.ForeignKey(Partner, models.CASCADE)
+    scope = models.CharField(max_length=200)
+    """As of `PartnerKey`."""
+    replaces = models.CharField(max_length=24, default="")
+    """The key that ends some days after these are collected; empty: none."""
+    expires_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "key_grant"
+
+
 class ExchangeValue(models.Model):
     """Which listings have a value, for programmes whose lists are keyed by it. Holds no value."""
 
@@ -315,6 +330,8 @@ class Proposal(models.Model):
     """Word of `staff.proposals.Kind`."""
     subject = models.CharField(max_length=60)
     detail = models.CharField(max_length=400, default="")
+    terms = models.CharField(max_length=1000, db_default="")
+    """Of a partner's scope or key: what it would get, in its canonical form."""
     proposed_by = models.CharField(max_length=60)
     proposed_at = models.BigIntegerField()
     decided_by = models.CharField(max_length=60, default="")

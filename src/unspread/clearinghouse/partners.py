@@ -219,12 +219,8 @@ def approve(
     known = partner(tx.connection, partner_id)
     if not by.strip():
         raise InputError("an approval is somebody's")
-    if not signed and members.count_signing(tx.connection, members.Role.ONBOARDING) >= (
-        APPROVALS_NEEDED
-    ):
-        raise PartnerStateError(
-            f"two members of staff have passkeys: each approves {partner_id} at /staff/partners"
-        )
+    if not signed:
+        refuse_from_now_on(tx.connection, f"each approves {partner_id}")
     if known.state == "active":
         return True
     needed = "invited" if without_keys else "enrolled"
@@ -265,6 +261,17 @@ def approvals(connection: Connection, known: Partner) -> list[str]:
     return [row[0] for row in rows]
 
 
+def refuse_from_now_on(connection: Connection, instead: str) -> None:
+    """Let names on the command line stand for two members only until two could sign in.
+
+    Raises:
+        PartnerStateError: from then on, saying what they do instead.
+    """
+    signing = members.count_signing(connection, members.Role.ONBOARDING)
+    if signing >= APPROVALS_NEEDED:
+        raise PartnerStateError(f"two members of staff have passkeys: {instead} at /staff/partners")
+
+
 def on_command_line(name: str) -> str:
     """How the audit trail calls somebody who was named on the command line and did not sign in."""
     return f"{name.strip()} (command line)" if name.strip() else "command line"
@@ -280,6 +287,7 @@ def suspend(tx: Transaction, partner_id: str, *, by: str, reason: str) -> None:
         tx.now,
         partner_id,
     )
+    tx.connection.run("DELETE FROM key_grant WHERE partner_id = ?", partner_id)
     record(tx, by, "partner.suspend", partner_id, reason)
 
 
@@ -310,22 +318,29 @@ def rotate(tx: Transaction, partner_id: str, signing_key: bytes, sealing_key: by
     record(tx, partner_id, "partner.rotate", partner_id, keys_words(known))
 
 
-def set_feed_scope(tx: Transaction, partner_id: str, scope: Scope, *, by: Collection[str]) -> None:
-    """Change what of the list a partner gets; its feed begins anew with the next publication.
+def set_feed_scope(tx: Transaction, partner_id: str, scope: Scope) -> None:
+    """Change what of the list a partner gets; its feed begins anew with the next publication."""
+    tx.connection.run(
+        "UPDATE partner SET feed_scope = ? WHERE partner_id = ?", scope.to_text(), partner_id
+    )
 
-    `by` are the members of staff that somebody named on the command line; the trail says so.
+
+def set_feed_scope_for(
+    tx: Transaction, partner_id: str, scope: Scope, *, by: Collection[str]
+) -> None:
+    """The same for members of staff that somebody named on the command line; the trail says so.
 
     Raises:
         InputError: unless two members of staff say yes.
         UnknownPartnerError: if there is no such partner.
+        PartnerStateError: once two members could do it at the console.
     """
+    refuse_from_now_on(tx.connection, "one proposes the scope, another decides,")
     names = {each.strip() for each in by} - {""}
     if len(names) < APPROVALS_NEEDED:
         raise InputError("two members of staff have to say yes to another scope")
     partner(tx.connection, partner_id)
-    tx.connection.run(
-        "UPDATE partner SET feed_scope = ? WHERE partner_id = ?", scope.to_text(), partner_id
-    )
+    set_feed_scope(tx, partner_id, scope)
     for name in sorted(names):
         record(tx, on_command_line(name), "partner.scope", partner_id, scope.to_text())
 

@@ -23,8 +23,8 @@ from tests.unit.clearinghouse.postgres import cluster
 from tests.unit.exchange.test_ncmec import valid
 from unspread.clearinghouse import exchange_keys, housekeeping, partners, store
 from unspread.clearinghouse.commands import clearinghouse as clearinghouse_command
-from unspread.clearinghouse.exchange_keys import Programme
-from unspread.clearinghouse.exchange_source import DatabaseListings, member_number
+from unspread.clearinghouse.exchange_keys import Programme, member_number
+from unspread.clearinghouse.exchange_source import DatabaseListings
 from unspread.clearinghouse.rules import assess
 from unspread.clearinghouse.settings import Settings
 from unspread.exchange import ncmec, stopncii

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from unspread.clearinghouse import store
+from unspread.clearinghouse import exchange_keys, partners, store
 from unspread.clearinghouse.audit import record
 from unspread.clearinghouse.database import Connection, Row
 from unspread.clearinghouse.rules import FINAL_STATES
@@ -14,6 +14,7 @@ from unspread.clearinghouse.staff.members import Member, NotAllowedError, Role
 from unspread.clearinghouse.store import StoredItem, Transaction
 from unspread.errors import InputError, StateError
 from unspread.feed.records import Authority, ChangeReason, ChangeRecord
+from unspread.feed.sealing import Scope
 from unspread.model import Level, ListingId, State
 
 AT_ONCE: Final = 100_000
@@ -38,6 +39,12 @@ class Kind(StrEnum):
     """The same whatever its level: from the beginning until now it pauses the whole list."""
     REINSTATE_SINCE = "reinstate_since"
     """Take such a suspension back."""
+    PARTNER_SCOPE = "partner_scope"
+    """Change what of the list a partner gets."""
+    ISSUE_KEY = "issue_key"
+    """Let a partner collect a static key of an older programme."""
+    REPLACE_KEY = "replace_key"
+    """Let it collect another in the place of one."""
 
 
 class ProposalError(StateError):
@@ -51,8 +58,10 @@ class Proposal:
     number: int
     kind: Kind
     subject: str
-    """An item's id, or `from-to` in seconds since 1970, or nothing."""
+    """An item's, partner's or key's id, or `from-to` in seconds since 1970, or nothing."""
     detail: str
+    terms: str
+    """What a partner would get: `feed.sealing.Scope.to_text()`, or `exchange_keys.scope_text`."""
     proposed_by: str
     proposed_at: int
     decided_by: str
@@ -61,8 +70,8 @@ class Proposal:
     @property
     def words(self) -> str:
         """What would be done, for whoever decides."""
-        if self.kind in ON_ITEMS:
-            return f"{_WORDS[self.kind]} {self.subject}"
+        if self.kind in ON_ITEMS or self.kind in ON_PARTNERS:
+            return f"{_WORDS[self.kind]} {self.subject}{f': {self.terms}' if self.terms else ''}"
         if self.kind in ON_STRETCHES:
             start, stop = (
                 datetime.fromtimestamp(each, UTC).strftime("%Y-%m-%d %H:%M")
@@ -71,14 +80,24 @@ class Proposal:
             return f"{_WORDS[self.kind]} from {start} to {stop} UTC"
         return _WORDS[self.kind]
 
+    @property
+    def role(self) -> Role:
+        """Who proposes and decides."""
+        return _role(self.kind)
+
+
+def _role(kind: Kind) -> Role:
+    return Role.ONBOARDING if kind in ON_PARTNERS else Role.INTEGRITY
+
 
 _PROPOSAL: Final = (
-    "SELECT id, kind, subject, detail, proposed_by, proposed_at, decided_by, outcome FROM proposal "
+    "SELECT id, kind, subject, detail, terms, proposed_by, proposed_at, decided_by, outcome"
+    " FROM proposal "
 )
 
 
 def _proposal(row: Row) -> Proposal:
-    return Proposal(row[0], Kind(row[1]), *row[2:8])
+    return Proposal(row[0], Kind(row[1]), *row[2:9])
 
 
 def waiting(connection: Connection) -> list[Proposal]:
@@ -86,61 +105,92 @@ def waiting(connection: Connection) -> list[Proposal]:
     return [_proposal(row) for row in connection.rows(_PROPOSAL + "WHERE outcome = '' ORDER BY id")]
 
 
-def propose(tx: Transaction, by: Member, kind: Kind, subject: str, detail: str) -> int:
+def propose(  # noqa: PLR0917 - as the columns are
+    tx: Transaction, by: Member, kind: Kind, subject: str, detail: str, terms: str = ""
+) -> int:
     """Propose something; its number.
 
     Raises:
         InputError: without a reason, or for what does not exist.
         ProposalError: if the same already waits.
     """
-    by.require(Role.INTEGRITY)
+    by.require(_role(kind))
     if not detail.strip() or len(detail) > 400:
         raise InputError("say why, in 1 to 400 characters")
-    _check_subject(tx.connection, kind, subject)
+    _check_subject(tx, kind, subject, terms)
     if tx.connection.rows(
-        "SELECT 1 FROM proposal WHERE kind = ? AND subject = ? AND outcome = ''", kind, subject
+        "SELECT 1 FROM proposal WHERE kind = ? AND subject = ? AND terms = ? AND outcome = ''",
+        kind,
+        subject,
+        terms,
     ):
         raise ProposalError("this waits for a second member already")
     ((number,),) = tx.connection.rows(
-        "INSERT INTO proposal (kind, subject, detail, proposed_by, proposed_at, decided_by,"
-        " decided_at, outcome) VALUES (?, ?, ?, ?, ?, '', 0, '') RETURNING id",
+        "INSERT INTO proposal (kind, subject, detail, terms, proposed_by, proposed_at, decided_by,"
+        " decided_at, outcome) VALUES (?, ?, ?, ?, ?, ?, '', 0, '') RETURNING id",
         kind,
         subject,
         detail.strip(),
+        terms,
         by.name,
         tx.now,
     )
-    record(tx, by.name, f"propose.{kind}", subject, detail.strip())
+    record(tx, by.name, f"propose.{kind}", subject, _told(detail.strip(), terms))
     return int(number)
 
 
-def _check_subject(connection: Connection, kind: Kind, subject: str) -> None:
-    if kind in ON_ITEMS:
-        _item(connection, subject)
+def _told(detail: str, terms: str) -> str:
+    return f"{terms}; {detail}"[:400] if terms else detail
+
+
+def _check_subject(tx: Transaction, kind: Kind, subject: str, terms: str) -> None:
+    if kind in ON_PARTNERS:
+        _check_partner(tx, kind, subject, terms)
+    elif terms:
+        raise InputError("this has no terms")
+    elif kind in ON_ITEMS:
+        _item(tx.connection, subject)
     elif kind in ON_STRETCHES:
         _stretch(subject)
     elif subject:
         raise InputError("this has no subject")
 
 
-def decide(tx: Transaction, by: Member, number: int, *, is_yes: bool) -> Proposal:
+def _check_partner(tx: Transaction, kind: Kind, subject: str, terms: str) -> None:
+    partner_id = subject
+    if kind is Kind.REPLACE_KEY:
+        partner_id, _ = exchange_keys.live(tx.connection, subject, tx.now)
+    elif kind is Kind.ISSUE_KEY:
+        programme, _, words = terms.partition(":")
+        if exchange_keys.wanted_scope(programme, words) != terms:
+            raise InputError("a key's scope is not in its canonical form")
+    else:
+        Scope.from_text(terms)
+    known = partners.partner(tx.connection, partner_id)
+    if known.state != "active":
+        raise ProposalError(f"{partner_id} is {known.state}, not active")
+
+
+def decide(tx: Transaction, by: Member, number: int, *, is_yes: bool) -> str:
     """Another member's yes or no. A yes carries it out in the same transaction.
+
+    Returns:
+        The code with which a partner collects keys, shown this once; empty for anything else.
 
     Raises:
         NotAllowedError: for whoever proposed it: four eyes are two people's.
         ProposalError: if it is decided already, or no longer possible.
     """
-    by.require(Role.INTEGRITY)
     rows = tx.connection.rows(_PROPOSAL + "WHERE id = ?", number)
     if not rows:
         raise InputError("there is no such proposal")
     proposal = _proposal(rows[0])
+    by.require(proposal.role)
     if proposal.outcome:
         raise ProposalError("this is decided already")
     if proposal.proposed_by == by.name:
         raise NotAllowedError("somebody else has to decide on what you proposed")
-    if is_yes:
-        _CARRY_OUT[proposal.kind](tx, proposal)
+    code = _CARRY_OUT[proposal.kind](tx, proposal) if is_yes else None
     tx.connection.run(
         "UPDATE proposal SET decided_by = ?, decided_at = ?, outcome = ? WHERE id = ?",
         by.name,
@@ -149,9 +199,10 @@ def decide(tx: Transaction, by: Member, number: int, *, is_yes: bool) -> Proposa
         number,
     )
     word = "approve" if is_yes else "decline"
-    record(tx, by.name, f"{word}.{proposal.kind}", proposal.subject, f"proposal {number}")
+    told = _told(f"proposal {number}", proposal.terms)
+    record(tx, by.name, f"{word}.{proposal.kind}", proposal.subject, told)
     tx.count(f"staff.{proposal.kind}.{'done' if is_yes else 'declined'}")
-    return proposal
+    return code or ""
 
 
 def _item(connection: Connection, subject: str) -> StoredItem:
@@ -265,8 +316,25 @@ def _reinstate_since(tx: Transaction, proposal: Proposal) -> None:
         _change(tx, item, State.LISTED, ChangeReason.REINSTATED)
 
 
+def _partner_scope(tx: Transaction, proposal: Proposal) -> None:
+    _check_partner(tx, proposal.kind, proposal.subject, proposal.terms)
+    partners.set_feed_scope(tx, proposal.subject, Scope.from_text(proposal.terms))
+
+
+def _issue_key(tx: Transaction, proposal: Proposal) -> str:
+    _check_partner(tx, proposal.kind, proposal.subject, proposal.terms)
+    return exchange_keys.allow(tx, proposal.subject, proposal.terms)
+
+
+def _replace_key(tx: Transaction, proposal: Proposal) -> str:
+    _check_partner(tx, proposal.kind, proposal.subject, proposal.terms)
+    partner_id, scope = exchange_keys.live(tx.connection, proposal.subject, tx.now)
+    return exchange_keys.allow(tx, partner_id, scope, replaces=proposal.subject)
+
+
 ON_ITEMS: Final = frozenset({Kind.RELEASE, Kind.REINSTATE, Kind.UPHOLD, Kind.REMOVE})
 ON_STRETCHES: Final = frozenset({Kind.SUSPEND_SINCE, Kind.SUSPEND_ALL_SINCE, Kind.REINSTATE_SINCE})
+ON_PARTNERS: Final = frozenset({Kind.PARTNER_SCOPE, Kind.ISSUE_KEY, Kind.REPLACE_KEY})
 _WORDS: Final[Mapping[Kind, str]] = {
     Kind.RELEASE: "List item",
     Kind.REINSTATE: "Reinstate item",
@@ -277,8 +345,11 @@ _WORDS: Final[Mapping[Kind, str]] = {
     Kind.SUSPEND_SINCE: "Suspend what arrived, and nobody confirmed,",
     Kind.SUSPEND_ALL_SINCE: "Suspend everything that arrived",
     Kind.REINSTATE_SINCE: "Reinstate what was suspended for its arrival",
+    Kind.PARTNER_SCOPE: "Change what of the list goes to",
+    Kind.ISSUE_KEY: "Give a key to",
+    Kind.REPLACE_KEY: "Replace, within a week of its being collected, key",
 }
-_CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], None]]] = {
+_CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], str | None]]] = {
     Kind.RELEASE: _release,
     Kind.REINSTATE: _reinstate,
     Kind.UPHOLD: _uphold,
@@ -288,4 +359,7 @@ _CARRY_OUT: Final[Mapping[Kind, Callable[[Transaction, Proposal], None]]] = {
     Kind.SUSPEND_SINCE: _suspend_since,
     Kind.SUSPEND_ALL_SINCE: _suspend_since,
     Kind.REINSTATE_SINCE: _reinstate_since,
+    Kind.PARTNER_SCOPE: _partner_scope,
+    Kind.ISSUE_KEY: _issue_key,
+    Kind.REPLACE_KEY: _replace_key,
 }

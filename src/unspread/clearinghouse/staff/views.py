@@ -1,7 +1,7 @@
 """The console's pages. Each looks; what changes something is a form that posts here."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -15,14 +15,16 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from unspread.case_protocol import from_b64, to_b64
-from unspread.clearinghouse import audit, pages_bridge, partners, store
+from unspread.clearinghouse import audit, exchange_keys, pages_bridge, partners, store
 from unspread.clearinghouse.database import Connection
 from unspread.clearinghouse.gate import CALM
 from unspread.clearinghouse.service import Service
 from unspread.clearinghouse.staff import figures, helplines, members, passkeys, proposals, texts
 from unspread.clearinghouse.staff.members import Member, NotAllowedError, Role
 from unspread.errors import InputError, TrustError, UnspreadError
-from unspread.model import State
+from unspread.feed.records import Surface
+from unspread.feed.sealing import Scope
+from unspread.model import Age, Level, Media, State
 
 T = TypeVar("T")
 View = Callable[..., HttpResponse]
@@ -241,10 +243,13 @@ def today(request: HttpRequest, member: Member) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def partner_list(request: HttpRequest, member: Member) -> HttpResponse:
     """Partners, their heartbeat, and what can be done with them."""
-    invitation = ""
+    invitation = code = ""
     if request.method == "POST":
         member.require(Role.ONBOARDING)
-        invitation = _change_partner(request, member)
+        if request.POST.get("proposal") or request.POST.get("kind"):
+            code = _propose_or_decide(request, member, _terms(request.POST))
+        else:
+            invitation = _change_partner(request, member)
     now = int(time.time())
     size = service_of(request).publisher.size
 
@@ -264,12 +269,33 @@ def partner_list(request: HttpRequest, member: Member) -> HttpResponse:
         ]
 
     table = ask(request, read)
+    today = now // store.SECONDS_PER_DAY
     return page(
         request,
         member,
         "partners",
         partners=table,
+        active=[row["partner"] for row in table if row["partner"].state == "active"],
+        waiting=_waiting(request, proposals.ON_PARTNERS),
+        keys=[
+            {
+                "key": each,
+                "used_days_ago": today - each.last_used_day if each.last_used_day else None,
+                "ends_at": datetime.fromtimestamp(each.revoked_at, UTC)
+                if each.revoked_at
+                else None,
+            }
+            for each in ask(request, exchange_keys.keys_of)
+            if not each.revoked_at or each.revoked_at > now
+        ],
         invitation=invitation,
+        code=code,
+        collect_at=f"{service_of(request).settings.url}/keys",
+        surfaces=[each.name.lower() for each in Surface],
+        levels=[each for each in Level if each is not Level.QUARANTINED],
+        programmes=("ncmec", "stopncii", "threatexchange"),
+        ages=list(Age),
+        media=list(Media),
         scopes=sorted(partners.SCOPES),
         default_scopes=partners.DEFAULT_SCOPES.split(),
     )
@@ -296,11 +322,35 @@ def _change_partner(request: HttpRequest, member: Member) -> str:
         if not reason:
             raise InputError("say why: the audit trail keeps it")
         write(request, lambda tx: partners.suspend(tx, partner_id, by=member.name, reason=reason))
+    elif action == "revoke":
+        key_id = form.get("key", "")
+        write(request, lambda tx: exchange_keys.revoke(tx, key_id, by=member.name))
     elif action == "resume":
         write(request, lambda tx: partners.resume(tx, partner_id, by=member.name))
     else:
         raise InputError("there is no such action")
     return ""
+
+
+def _terms(form: QueryDict) -> str:
+    """What a form would have a partner get, in its canonical form; empty if it is of another."""
+    kind = form.get("kind")
+    if kind == proposals.Kind.PARTNER_SCOPE:
+        countries = form.get("countries", "").upper().replace(",", " ").split()
+        return Scope.from_words(form.getlist("surface"), countries, form.getlist("level")).to_text()
+    if kind == proposals.Kind.ISSUE_KEY:
+        words = form.getlist("right")
+        for name in ("ages", "media", "levels"):
+            if form.getlist(name):
+                words.append(f"{name}={','.join(form.getlist(name))}")
+        if form.get("windows"):
+            words.append("windows=yes")
+        return exchange_keys.wanted_scope(form.get("programme", ""), " ".join(words))
+    return ""
+
+
+def _waiting(request: HttpRequest, kinds: Collection[proposals.Kind]) -> list[proposals.Proposal]:
+    return [each for each in ask(request, proposals.waiting) if each.kind in kinds]
 
 
 @signed_in
@@ -327,6 +377,7 @@ def review(request: HttpRequest, member: Member) -> HttpResponse:
         asked=items("i.state = 'listed' AND i.asked_because <> ''"),
         disputed=items("i.state = 'listed' AND i.level = 'disputed'"),
         held=items("i.state = 'held'"),
+        waiting=_waiting(request, proposals.ON_ITEMS),
     )
 
 
@@ -355,21 +406,22 @@ def _shown(connection: Connection, item: store.StoredItem, day: int) -> dict[str
     }
 
 
-def _propose_or_decide(request: HttpRequest, member: Member) -> None:
+def _propose_or_decide(request: HttpRequest, member: Member, terms: str = "") -> str:
+    """The code that a decision gives, if it gives one."""
     form = request.POST
     number = form.get("proposal", "")
     if number:
         if not number.isdecimal():
             raise InputError("there is no such proposal")
         is_yes = form.get("answer") == "yes"
-        write(request, lambda tx: proposals.decide(tx, member, int(number), is_yes=is_yes))
-        return
+        return write(request, lambda tx: proposals.decide(tx, member, int(number), is_yes=is_yes))
     try:
         kind = proposals.Kind(form.get("kind", ""))
     except ValueError:
         raise InputError("there is no such proposal") from None
     subject, why = form.get("subject", ""), form.get("why", "")
-    write(request, lambda tx: proposals.propose(tx, member, kind, subject, why))
+    write(request, lambda tx: proposals.propose(tx, member, kind, subject, why, terms))
+    return ""
 
 
 @signed_in
@@ -384,14 +436,12 @@ def incident(request: HttpRequest, member: Member) -> HttpResponse:
             request.POST = form  # type: ignore[assignment]  # Django's own copies are mutable so
         _propose_or_decide(request, member)
         return HttpResponseRedirect("/staff/incident")
-    waiting = [
-        each for each in ask(request, proposals.waiting) if each.kind not in proposals.ON_ITEMS
-    ]
+    others = set(proposals.Kind) - proposals.ON_ITEMS - proposals.ON_PARTNERS
     return page(
         request,
         member,
         "incident",
-        waiting=waiting,
+        waiting=_waiting(request, others),
         intake_paused=ask(request, lambda c: store.is_on(c, store.INTAKE_PAUSED)),
     )
 
@@ -514,4 +564,29 @@ def transparency(request: HttpRequest) -> HttpResponse:
     response = render(request, "staff/transparency.html", _report(request))
     response["Content-Security-Policy"] = POLICY
     response["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+@require_http_methods(["GET", "POST"])
+def collect_keys(request: HttpRequest) -> HttpResponse:
+    """Where a partner collects the keys that two members allowed it, by a code, once."""
+    rows: list[tuple[str, str, str]] = []
+    refused = ""
+    if request.method == "POST":
+        code = request.POST.get("code", "")
+        try:
+            rows = exchange_keys.entered(
+                *write(request, lambda tx: exchange_keys.collect(tx, code))
+            )
+        except UnspreadError as error:
+            refused = str(error)
+    response = render(
+        request,
+        "staff/keys.html",
+        {"rows": rows, "refused": refused},
+        status=400 if refused else 200,
+    )
+    response["Content-Security-Policy"] = POLICY
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
     return response
