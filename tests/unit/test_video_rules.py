@@ -150,7 +150,7 @@ def test_a_film_that_breaks_off_after_its_only_keyframe_is_looked_at_all_the_sam
     assert scan_media(bytes(written)).seconds_of_frame == (0.0,)
 
 
-@pytest.mark.parametrize("crop", [5, 7])
+@pytest.mark.parametrize("crop", [5, 8])
 def test_a_video_that_was_cropped_by_a_few_lines_is_found(crop, tmp_path):
     listed = fingerprint_file(clip(tmp_path / "listed.mp4", frames=60)).fingerprints
     scan = scan_media(clip(tmp_path / "cropped.mp4", frames=60, crop=crop, g="12"))
@@ -177,6 +177,12 @@ def test_windows_of_frames_find_a_listed_picture_of_another_moment(tmp_path):
     windows = [at for at, part in enumerate(looked.part_of_probe) if part is Part.WINDOW]
     assert {looked.frame_of_probe[at] for at in windows} == {0, 1}
     assert scan_media(path, frames_with_windows=2, windows=False) == plain
+    # Of neighbours that look different, only such as are spread over the film.
+    dense = scan_media(clip(tmp_path / "dense.mp4", frames=48, g="6"), frames_with_windows=2)
+    windows = [at for at, part in enumerate(dense.part_of_probe) if part is Part.WINDOW]
+    assert [
+        dense.seconds_of_frame[at] for at in sorted({dense.frame_of_probe[at] for at in windows})
+    ] == [0, 1]
     one = scan_media(path, frames_with_windows=1)
     windows = [at for at, part in enumerate(one.part_of_probe) if part is Part.WINDOW]
     assert {one.frame_of_probe[at] for at in windows} == {0}
