@@ -85,19 +85,19 @@ def test_cropped_pictures_that_are_widened_come_near_their_originals(share):
         whole = np.asarray(landscape(seed, 640, 480))
         down, across = round(480 * share), round(640 * share)
         cropped = pdq.small_matrices(whole[down:-down, across:-across], [pdq.UPRIGHT])
-        for found, matrix in ((far, cropped), (near, pdq.widened(cropped, share))):
-            value = pdq.fingerprints(matrix)[0].value
+        for found, widened in ((far, 0.0), (near, share)):
+            value = pdq.bits(pdq.coefficients(cropped, widened=widened)).tobytes()
             found.append(pdq.distance_bits(value, pdq.fingerprint(whole).value))
     assert np.median(near) <= 31 < np.median(far)
     assert np.median(near) < np.median(far) / 2
 
 
 def test_what_is_widened_may_be_turned_before_or_after():
-    matrices = pdq.small_matrices(picture(129, 257), pdq.ORIENTATIONS)
-    wide = pdq.widened(matrices, 0.04)
-    assert np.allclose(pdq.widened(matrices[0].T, 0.04), wide[0].T)
-    assert np.allclose(pdq.widened(matrices[0][::-1], 0.04), wide[0][::-1])
-    assert np.allclose(pdq.widened(matrices, 0.0), matrices)
+    (matrix,) = pdq.small_matrices(picture(129, 257), [pdq.UPRIGHT])
+    wide = pdq.coefficients(matrix, widened=0.04)
+    assert np.allclose(pdq.coefficients(matrix.T, widened=0.04), wide.T)
+    signs = np.where(np.arange(16) % 2, 1, -1)
+    assert np.allclose(pdq.coefficients(matrix[::-1], widened=0.04), wide * signs[:, None])
 
 
 def test_grey_pixels_are_pixels_of_equal_red_green_and_blue():

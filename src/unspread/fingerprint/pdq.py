@@ -14,6 +14,7 @@ picture, so that every orientation costs one pass, exactly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -132,30 +133,34 @@ def small_matrices(pixels: Pixels, orientations: Sequence[Orientation]) -> Matri
     return np.stack(turned)
 
 
-def coefficients(matrices: Matrix) -> NDArray[np.float64]:
+def coefficients(matrices: Matrix, *, widened: float = 0.0) -> NDArray[np.float64]:
     """(…, 16, 16): the corner of the cosine transform that the bits compare.
+
+    `widened` is by how much of its sides the picture is continued at each of them, so that a copy
+    that was cropped comes near its original again; no pixel is read for it.
 
     Rounded far below what the reference resolves, so that coefficients that are equal but for the
     order of adding, as in symmetric pictures, are equal on every machine.
     """
-    transformed = _COSINES @ matrices @ _COSINES.T
+    cosines = _COSINES @ _widening(widened) if widened else _COSINES
+    transformed = cosines @ matrices @ cosines.T
     rounded: NDArray[np.float64] = np.rint(transformed * _GRID) / _GRID
     return rounded
 
 
-def widened(matrices: Matrix, share: float) -> Matrix:
-    """(…, 64, 64): small matrices as if the picture had `share` of its sides more on each side.
+@cache
+def _widening(share: float) -> NDArray[np.float64]:
+    """(64, 64): samples of a side to those of one that goes on for `share` of it at both ends.
 
-    What was there is guessed to go on as at the edge. So a copy that was cropped comes near its
-    original again, at no cost, since B is sampled linearly and no pixel is read.
+    What was there is guessed to be as at the edge.
     """
     at = (np.arange(SIDE) + 0.5) * (1 + 2 * share) - share * SIDE - 0.5
     at = at.clip(0, SIDE - 1)
     before = np.minimum(at.astype(int), SIDE - 2)
-    stretch = np.zeros((SIDE, SIDE))
-    stretch[np.arange(SIDE), before] = before + 1 - at
-    stretch[np.arange(SIDE), before + 1] = at - before
-    return stretch @ matrices @ stretch.T
+    samples = np.zeros((SIDE, SIDE))
+    samples[np.arange(SIDE), before] = before + 1 - at
+    samples[np.arange(SIDE), before + 1] = at - before
+    return samples
 
 
 def bits(transformed: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -206,8 +206,8 @@ def _probed(film: Film, sampling: Sampling, frames_with_windows: int) -> Iterato
     spacing = (film.duration_seconds or 0.0) / max(frames_with_windows, 1)
     last: tuple[float, bytes] | None = None
     for frame in _sampled(film, sampling):
-        views = [frame.matrices, *(pdq.widened(frame.matrices, share) for share in _WIDENED)]
-        values = pdq.bits(pdq.coefficients(np.stack(views))).tobytes()
+        views = [pdq.coefficients(frame.matrices, widened=share) for share in (0.0, *_WIDENED)]
+        values = pdq.bits(np.stack(views)).tobytes()
         qualities = len(views) * pdq.qualities(frame.matrices).tolist()
         parts = [Part.FRAME] * len(qualities)
         is_new = last is None or (
