@@ -116,7 +116,8 @@ def confined_fingerprinter(
         scan = await pool.scan_async(
             media, windows=windows, frames_with_windows=frames_with_windows
         )
-        return scanned(scan, min_quality)
+        # A long film has a hundred thousand probes: not on the event loop.
+        return await asyncio.to_thread(scanned, scan, min_quality)
 
     return fingerprint
 
