@@ -23,7 +23,7 @@ from unspread.model import Age
 from unspread.person.client import Clearinghouse
 from unspread.testing.feed import TrialLog
 from unspread.testing.samples import encoded, landscape
-from unspread.transparency.note import Note, VerifierKey
+from unspread.transparency.note import Note, SignatureKind, VerifierKey
 from unspread.transparency.policy import trial_policy
 from unspread.transparency.tiles import TileReader
 from unspread.transparency.witness import Witnesses
@@ -50,6 +50,24 @@ def test_anybody_audits_the_log_while_a_listing_comes_and_goes(demo, tmp_path):
     words = unspread("audit", demo.url, "--state", str(state)).stdout
     assert "they continue what the last audit saw" in words
     assert "Wrong            nothing" in words
+
+
+def test_status_checks_on_this_machine_that_an_item_stands_in_the_log(demo, tmp_path):
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(encoded(landscape(40_004), "JPEG"))
+    receipt = demo.submit(picture)["receipt"]
+    item = until(lambda: next((i for i in demo.status(receipt)["items"] if i["log"]), None))
+    assert item["log"]["proof"] == "holds"
+    assert item["log"]["entries"] > item["log"]["index"] == item["listing_id"]
+    options = ["--at", demo.url]
+    assert "its proof holds" in unspread("status", *options, stdin=receipt).stdout
+    # Somebody who knows the log's key from elsewhere need not believe the site.
+    about = httpx.get(f"{demo.url}/v1/about").json()
+    other = VerifierKey(about["log_origin"], SignatureKind.ED25519, bytes(32)).to_text()
+    refused = unspread("status", *options, "--log-key", other, stdin=receipt, check=False)
+    assert refused.returncode == 4
+    assert "WARNING" in refused.stdout
+    assert "Submitted on" in refused.stdout
 
 
 def test_a_witness_that_was_killed_signs_no_fork(tmp_path):

@@ -9,8 +9,9 @@ import pytest
 
 from tests import proof_vectors
 from unspread.errors import TrustError
+from unspread.person.log import PlaceInLog, Proof, place_in_log
 from unspread.transparency.note import SignatureKind, VerifierKey
-from unspread.transparency.proof import EntryProof
+from unspread.transparency.proof import entries_of_log_with
 
 FILE = Path(__file__).parents[2] / "vectors/proofs.json"
 VECTORS: dict[str, Any] = json.loads(FILE.read_text())
@@ -18,13 +19,8 @@ LOG_KEY = VerifierKey(VECTORS["origin"], SignatureKind.ED25519, bytes.fromhex(VE
 
 
 def size_of_log_with(case: dict[str, Any]) -> int:
-    """What a device is to do, in the package's words."""
-    proof = EntryProof.from_bytes(base64.b64decode(case["file"]))
-    checkpoint = proof.verify(b"\x01" + bytes.fromhex(case["commitment"]))
-    if (proof.index, checkpoint.origin) != (case["index"], LOG_KEY.name):
-        raise TrustError("another entry or another log")
-    proof.checkpoint.require(LOG_KEY)
-    return checkpoint.size
+    file, entry = base64.b64decode(case["file"]), b"\x01" + bytes.fromhex(case["commitment"])
+    return entries_of_log_with(file, entry, case["index"], LOG_KEY)
 
 
 def cases(kind: str) -> list[Any]:
@@ -44,3 +40,20 @@ def test_a_proof_that_holds_says_how_large_the_log_is(case: dict[str, Any]) -> N
 def test_a_proof_that_does_not_hold_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(TrustError):
         size_of_log_with(case)
+
+
+def test_a_place_in_the_log_is_only_what_was_proven() -> None:
+    (case, *_), (refused, *_) = VECTORS["accepted"], VECTORS["refused"]
+
+    def placed(case: dict[str, Any], file: bytes | None, commitment: str) -> PlaceInLog:
+        return place_in_log(case["index"], commitment, file, LOG_KEY)
+
+    file = base64.b64decode(case["file"])
+    proven = PlaceInLog(case["index"], Proof.HOLDS, case["size"])
+    assert placed(case, file, case["commitment"]) == proven
+    assert placed(case, None, case["commitment"]).proof is Proof.UNCHECKED
+    for commitment in ("", "no hex", case["commitment"][:-2], refused["commitment"][::-1]):
+        assert placed(case, file, commitment).proof is Proof.WRONG
+    assert placed(refused, base64.b64decode(refused["file"]), refused["commitment"]) == (
+        PlaceInLog(refused["index"], Proof.WRONG)
+    )

@@ -15,11 +15,13 @@ from unspread.case_protocol import (
     ErrorAnswer,
     WithdrawalAccepted,
     decode,
+    from_b64,
 )
 from unspread.crypto import Receipt
 from unspread.errors import InputError, StateError, TransportError
 from unspread.model import Age, MediaFingerprint
 from unspread.person import case
+from unspread.transparency.note import SignatureKind, VerifierKey
 
 SOLVE_WITHIN_SECONDS: Final = 120.0
 _Answer = TypeVar("_Answer", About, CaseAccepted, CaseStatus, Challenge, WithdrawalAccepted)
@@ -76,6 +78,20 @@ class Clearinghouse:
         """Unlist items, 0-based as submitted. Sending it again changes nothing."""
         message = case.withdrawal_request(receipt, item_numbers, self.about().log_origin)
         return self._call("POST", "/v1/cases/withdraw", WithdrawalAccepted, message.to_json())
+
+    def announced_key(self) -> VerifierKey:
+        """The key that the clearinghouse itself says is its log's."""
+        about = self.about()
+        try:
+            return VerifierKey(
+                about.log_origin, SignatureKind.ED25519, from_b64(about.log_key, 32, "log_key")
+            )
+        except InputError as error:
+            raise TransportError("the answer is not that of a clearinghouse") from error
+
+    def entry_proof(self, listing_id: int) -> bytes:
+        """The `.tlog-proof` of a listing's entry, not verified."""
+        return self._answer("GET", f"/v1/proof/{listing_id}", None).content
 
     def _signed_call(self, receipt: Receipt, purpose: str) -> CaseStatus:
         origin = self.about().log_origin

@@ -7,6 +7,7 @@ read from standard input, when it is not given: so it need not stand in a shell'
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import msgspec
 
 from unspread.case_protocol import CaseAccepted, CaseStatus, ItemStatus, PlatformStatus
 from unspread.crypto import SECRET_BYTES, Receipt
-from unspread.errors import InputError
+from unspread.errors import InputError, StateError, TransportError
 from unspread.fingerprint import fingerprint_file
 from unspread.model import Age, MediaFingerprint, State
 from unspread.person.client import Clearinghouse
+from unspread.person.log import PlaceInLog, Proof, place_in_log
+from unspread.transparency.note import VerifierKey
 
 _REASONS = {
     "low_quality": "too little detail to tell it from other pictures",
@@ -73,15 +76,34 @@ def submit(files: tuple[Path, ...], url: str, age: str, as_json: bool) -> None:
 @click.command()
 @click.argument("receipt", required=False)
 @click.option("--at", "url", required=True, help="The clearinghouse's address.")
+@click.option(
+    "--log-key",
+    "log_key_text",
+    help="The public log's key as you know it, name+id+base64; else the one in /v1/about.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def status(receipt: str | None, url: str, as_json: bool) -> None:
-    """Say what became of each item of the case with this RECEIPT, as platforms report it."""
+def status(receipt: str | None, url: str, log_key_text: str | None, as_json: bool) -> None:
+    """Say what became of each item of the case with this RECEIPT, as platforms report it.
+
+    The proof that an item stands in the public log is checked on this machine. Ends with status 4
+    if one does not hold.
+    """
     with Clearinghouse(url) as clearinghouse:
         answer = clearinghouse.status(_receipt(receipt))
+        if log_key_text is None:
+            log_key = clearinghouse.announced_key()
+        else:
+            log_key = VerifierKey.from_text(log_key_text)
+        places = [_place_in_log(clearinghouse, each, log_key) for each in answer.items]
     if as_json:
-        click.echo(answer.to_json())
-        return
-    _print_status(answer)
+        result = msgspec.to_builtins(answer)
+        for item, place in zip(result["items"], places, strict=True):
+            item["log"] = msgspec.to_builtins(place)
+        click.echo(json.dumps(result))
+    else:
+        _print_status(answer, places)
+    if any(place is not None and place.proof is Proof.WRONG for place in places):
+        sys.exit(4)
 
 
 @click.command()
@@ -133,11 +155,42 @@ def _described(state: State, reasons: list[str]) -> str:
     return f"{state}: {words}" if words else str(state)
 
 
-def _print_status(answer: CaseStatus) -> None:
+def _place_in_log(
+    clearinghouse: Clearinghouse, item: ItemStatus, log_key: VerifierKey
+) -> PlaceInLog | None:
+    if item.listing_id is None:
+        return None
+    try:
+        file = clearinghouse.entry_proof(item.listing_id)
+    except (StateError, TransportError):
+        # What else there is to read is worth reading without it.
+        file = None
+    return place_in_log(item.listing_id, item.commitment, file, log_key)
+
+
+def _print_status(answer: CaseStatus, places: Sequence[PlaceInLog | None]) -> None:
     click.echo(f"Submitted on {answer.submitted_on}, kept until {answer.expires_on}.")
-    for number, item in enumerate(answer.items, 1):
+    for number, (item, place) in enumerate(zip(answer.items, places, strict=True), 1):
         click.echo(f"\n{number}. {item.media}, {_described(item.state, item.reasons)}")
+        if place is not None:
+            click.echo(f"   {_proven(place)}")
         _print_platforms(item)
+
+
+def _proven(place: PlaceInLog) -> str:
+    match place.proof:
+        case Proof.HOLDS:
+            return (
+                f"Entry {place.index} of the public log, which has {place.entries}; "
+                "its proof holds, checked on this machine"
+            )
+        case Proof.UNCHECKED:
+            return f"Entry {place.index} of the public log; its proof could not be fetched now"
+        case Proof.WRONG:
+            return (
+                f"WARNING: the proof that this is entry {place.index} of the public log does NOT "
+                "hold. Tell somebody whom you trust, and keep the date and this text"
+            )
 
 
 def _print_platforms(item: ItemStatus) -> None:

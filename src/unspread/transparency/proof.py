@@ -12,7 +12,13 @@ from typing import Final
 from unspread.errors import TrustError
 from unspread.transparency.checkpoint import Checkpoint
 from unspread.transparency.merkle import DIGEST_BYTES, EMPTY_ROOT, leaf_digest, node_digest
-from unspread.transparency.note import MalformedNoteError, Note, decode_base64, decode_decimal
+from unspread.transparency.note import (
+    MalformedNoteError,
+    Note,
+    VerifierKey,
+    decode_base64,
+    decode_decimal,
+)
 
 MAX_PROOF_DIGESTS: Final = 64
 
@@ -199,3 +205,22 @@ class EntryProof:
             leaf_digest(entry), self.index, checkpoint.size, self.digests, checkpoint.root
         )
         return checkpoint
+
+
+def entries_of_log_with(file: bytes, entry: bytes, index: int, log_key: VerifierKey) -> int:
+    """How many entries the signed log has in which `entry` stands at `index`.
+
+    Everything that a device without memory can check of a `.tlog-proof`: the place in the tree,
+    whose log it is, and the log's signature. web/case/log.js is its twin.
+
+    Raises:
+        TrustError: if any of it does not hold.
+    """
+    proof = EntryProof.from_bytes(file)
+    if proof.index != index:
+        raise ProofError("the proof is of another entry")
+    checkpoint = proof.verify(entry)
+    if checkpoint.origin != log_key.name:
+        raise ProofError("the proof is of another log")
+    proof.checkpoint.require(log_key)
+    return checkpoint.size
