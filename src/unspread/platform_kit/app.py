@@ -82,6 +82,7 @@ def open_kit(settings: Settings, clock: Callable[[], datetime] = utc_now) -> tup
                 pool,
                 settings.min_quality,
                 windows=settings.scan_windows,
+                sampling=settings.scan_videos_by,
                 frames_with_windows=settings.scan_windows_of_frames,
             ),
             settings.scan_queue + settings.scan_workers,

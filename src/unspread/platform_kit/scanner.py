@@ -8,7 +8,7 @@ from typing import Final
 
 from unspread.errors import TransportError
 from unspread.fingerprint.confined import Confined
-from unspread.fingerprint.result import MediaScan
+from unspread.fingerprint.result import MediaScan, Sampling
 from unspread.model import Kind, Media, Part
 from unspread.platform_kit.bank import WIDENED, Probe
 
@@ -108,13 +108,18 @@ def scanned(scan: MediaScan, min_quality: int) -> Scanned:
 
 
 def confined_fingerprinter(
-    pool: Confined, min_quality: int, *, windows: bool = True, frames_with_windows: int = 0
+    pool: Confined,
+    min_quality: int,
+    *,
+    windows: bool = True,
+    sampling: Sampling = Sampling.KEYFRAMES,
+    frames_with_windows: int = 0,
 ) -> Fingerprinter:
     """Fingerprints made in the confined worker processes of a pool."""
 
     async def fingerprint(media: bytes | Path) -> Scanned:
         scan = await pool.scan_async(
-            media, windows=windows, frames_with_windows=frames_with_windows
+            media, windows=windows, sampling=sampling, frames_with_windows=frames_with_windows
         )
         # A long film has a hundred thousand probes: not on the event loop.
         return await asyncio.to_thread(scanned, scan, min_quality)

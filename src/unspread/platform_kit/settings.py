@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from unspread.errors import InputError
+from unspread.fingerprint.result import Sampling
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Level
 from unspread.platform_kit.actions.settings import AnyDestination
 from unspread.platform_kit.cybertip.settings import CyberTipSettings
@@ -165,6 +166,8 @@ class Settings(_Section, frozen=True):
     scan_windows: bool = True
     """Look at windows of pictures too, which finds crops, screenshots and collages for about
     60 ms of processor time each."""
+    scan_videos_by: Sampling = Sampling.KEYFRAMES
+    """Which frames of a video are looked at: `keyframes`, or the dearer `every_second`."""
     scan_windows_of_frames: Annotated[int, msgspec.Meta(ge=0)] = 0
     """So many frames of a video have windows as pictures do, for as much each. Finds most listed
     pictures that were taken out of a video, and holds more that is not listed."""
