@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -213,3 +215,25 @@ def test_readiness_says_what_is_missing_until_the_list_was_read(tmp_path, world)
     finally:
         may_answer.set()
         kit.stop()
+
+
+def test_a_refusal_arrives_whole_though_the_upload_was_not_wanted(start):
+    """A caller that still sends when the answer comes gets the answer, not a reset connection."""
+    kit = start("max_upload_bytes = 20000000")
+    where = urlsplit(kit.url)
+    megabyte = bytes(1 << 20)
+    for size, headers, status in ((15, {}, 401), (25, kit.headers, 413)):
+        with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+            lines = {"host": "kit", "connection": "close", "content-length": size << 20, **headers}
+            head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+            connection.sendall(f"POST /scan HTTP/1.1\r\n{head}\r\n".encode())
+            answer = connection.recv(1 << 16)
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+            if status == 401:
+                # More than all buffers between us hold: it is read, or this does not end.
+                for _ in range(size):
+                    connection.sendall(megabyte)
+                while more := connection.recv(1 << 16):
+                    answer += more
+            assert answer.rstrip().endswith(b"}")
+    assert kit.answers("/health/live").status_code == 200

@@ -14,6 +14,7 @@ from typing import IO, Final
 import httpx
 import structlog
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from unspread.errors import StateError, UnspreadError
 from unspread.fingerprint.confined import Budget, Confined
@@ -27,6 +28,7 @@ from unspread.platform_kit.enrolment import Membership, memberships
 from unspread.platform_kit.feedback import FeedbackSender
 from unspread.platform_kit.hooks.service import routes as hook_routes
 from unspread.platform_kit.kit import Kit
+from unspread.platform_kit.lingering import Lingering
 from unspread.platform_kit.metrics import Metrics
 from unspread.platform_kit.notices.service import record_of
 from unspread.platform_kit.notices.service import routes as notice_routes
@@ -324,6 +326,7 @@ def create_app(settings: Settings) -> Starlette:
             *cybertip_routes(kit),
         ],
         lifespan=lifespan,
+        middleware=[Middleware(Lingering, most_bytes=settings.max_upload_bytes)],
     )
     app.state.kit = kit
     return app
