@@ -5,7 +5,7 @@ import pytest
 
 from tests.properties.match_oracle import distance_bits, flipped, random_rows
 from unspread.errors import InputError
-from unspread.match.reverse import MANY_LISTINGS, Catalogue, append, found_in
+from unspread.match.reverse import MANY_LISTINGS, Catalogue, append, found_in, near_fronts
 
 ROWS = random_rows(5000, seed=31)
 
@@ -41,6 +41,15 @@ def test_every_pair_within_the_radius_is_found_and_none_beyond(kernel, count):
             expected.append((row, number, away))
     stretches = found_in(Catalogue.of(rows), listings, kernel=kernel, block_rows=700)
     assert pairs(stretches) == expected
+    # Where the rows lie at an odd place, as in the middle of a file.
+    shifted = np.zeros(rows.nbytes // 2 * 2 + 1, np.uint8)[1:]
+    shifted[:] = np.concatenate((rows[:, :2].reshape(-1), rows[:, 2:].reshape(-1))).view(np.uint8)
+    front, back = shifted.view(np.uint64).reshape(2, -1, 2)
+    assert not front.flags.aligned
+    assert pairs(found_in(Catalogue(front, back), listings, kernel=kernel)) == expected
+    near = np.transpose(near_fronts(front, listings, 31, kernel=kernel))
+    halves = [distance_bits(rows[row, :2], listings[number, :2]) for row, number in near]
+    assert sum(each <= 31 for each in halves) == len(halves) >= len(expected)
 
 
 def test_a_scan_shows_its_progress_and_is_taken_up_where_it_stopped(tmp_path):

@@ -2,7 +2,7 @@
 
 from unspread.match.index import Index, IndexInfo, ManyMatches, Matches
 from unspread.match.kernel import KernelChoice, kernel_name
-from unspread.match.reverse import Catalogue, Stretch, append, found_in
+from unspread.match.reverse import Catalogue, Stretch, append, found_in, near_fronts
 from unspread.match.snapshot import SnapshotError
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "append",
     "found_in",
     "kernel_name",
+    "near_fronts",
 ]

@@ -160,7 +160,14 @@ static inline unsigned ISA(popcount)(uint64_t word) {
 }
 #define POPCOUNT(word) ISA(popcount)(word)
 #endif
-#define DISTANCE2(a, b) (POPCOUNT((a)[0] ^ (b)[0]) + POPCOUNT((a)[1] ^ (b)[1]))
+/* Rows that are mapped from a Parquet file begin at any byte. */
+TARGET static inline uint64_t ISA(word)(const void *at) {
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+#define DISTANCE2(a, b) \
+    (POPCOUNT(ISA(word)(a) ^ (b)[0]) + POPCOUNT(ISA(word)((a) + 1) ^ (b)[1]))
 
 #if LEVEL == 3
 /* Distances of the halves of rows 0 4 1 5 2 6 3 7. */

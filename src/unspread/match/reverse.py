@@ -36,7 +36,10 @@ _FRONT, _BACK = "front", "back"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """Canonical rows as two columns, each (n, 2) uint64, in memory or mapped from files."""
+    """Canonical rows as two columns, each (n, 2) uint64, in memory or mapped from files.
+
+    They need not be aligned: what is mapped from the middle of a file is read where it lies.
+    """
 
     front: U64
     back: U64
@@ -149,6 +152,26 @@ def found_in(
             order = np.lexsort((numbers, rows))
             rows, numbers, distances = rows[order], numbers[order], distances[order]
         yield Stretch(end, rows + first, numbers, distances)
+
+
+def near_fronts(
+    front: U64, listings: U64, radius_bits: int, *, kernel: KernelChoice | None = None
+) -> tuple[I64, I64]:
+    """Rows and listings whose first halves alone are within the radius (inclusive), by row.
+
+    Of strangers that is one row in 500 million: where the second halves lie apart from the first,
+    these rows alone need them.
+
+    Args:
+        front: (n, 2) first halves.
+        listings: (k, 4) whole rows.
+
+    Raises:
+        InputError: for listings of another shape or dtype, or a radius outside 0..256.
+    """
+    wanted = checked_rows(listings, "listings")
+    rows, numbers, _ = choose(kernel).scan(front, None, wanted, checked_radius(radius_bits))
+    return rows, numbers
 
 
 def _mapped(path: Path) -> U64:

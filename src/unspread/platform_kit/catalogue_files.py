@@ -3,14 +3,21 @@
 One row for each perceptual fingerprint: `reference`, `frame`, and the fingerprint as two halves of
 16 bytes, `front` and `back`. A scan reads the fronts alone and goes back for what is near; it is a
 map over row groups without state, so that it runs on a local pool or as Ray tasks alike.
+
+In files that we write, a column of a row group is one page whose values stand as they are in
+memory. Such files are mapped and compared where they lie, without a copy.
 """
 
 import io
 import json
+import mmap
 import os
+import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -19,16 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unspread.errors import InputError, StateError
-from unspread.match import Catalogue, found_in
+from unspread.match import Catalogue, found_in, near_fronts
 from unspread.match.reverse import MANY_LISTINGS
 from unspread.model import Kind
 from unspread.platform_kit.catalogue import Entry
 
-ROWS_PER_GROUP: Final = 1 << 18
+ROWS_PER_GROUP: Final = 1 << 20
+"""16 MB of fronts: a millisecond or two of work."""
+_ROWS_PER_PART: Final = 1 << 24
+"""About so many rows are read between two signs of life, by one worker."""
+_SYNC_SECONDS: Final = 0.5
 _HALF: Final = 16
 _ONE_PAGE: Final = b"unspread.one_page_per_group"
-"""In a file's metadata: each column of a row group is one page, so that its values stand in the
-file as they are in memory and need no decoding. Files without it are read in the ordinary way."""
+"""In the metadata of files that are mapped; others are read in the ordinary way."""
 _LONGEST_PAGE_HEADER: Final = 256
 
 
@@ -38,16 +48,17 @@ class CatalogueFileError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One row group of one file: the unit of work, of progress, and of trying again."""
+    """Some row groups of one file: the unit of work, of progress, and of trying again."""
 
     file: str
-    row_group: int
+    row_groups: tuple[int, int]
+    """The first, and the one after the last."""
     rows: int
 
     @property
     def key(self) -> str:
         """Names the part in a ledger."""
-        return f"{self.file}#{self.row_group}"
+        return f"{self.file}#{self.row_groups[0]}-{self.row_groups[1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +97,41 @@ def write_catalogue(
         data_page_size=rows_per_group * _HALF + 1,
         max_rows_per_page=rows_per_group,
     ) as out:
-        columns: tuple[list[Any], ...] = ([], [], [], [])
+        references: list[str] = []
+        frames, front, back = array("i"), bytearray(), bytearray()
 
         def flush() -> None:
-            arrays = [
-                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+            halves = [
+                pa.FixedSizeBinaryArray.from_buffers(
+                    half, len(references), [None, pa.py_buffer(bytes(column))]
+                )
+                for column in (front, back)
             ]
-            out.write_table(pa.Table.from_arrays(arrays, schema=schema), rows_per_group)
-            for column in columns:
+            columns = [pa.array(references, pa.string()), pa.array(frames, pa.int32()), *halves]
+            out.write_table(pa.Table.from_arrays(columns, schema=schema), rows_per_group)
+            for column in (references, front, back):
                 column.clear()
+            del frames[:]
 
         for entry in entries:
             for probe in entry.probes:
                 if probe.kind is not Kind.PDQ:
                     continue
-                row = (entry.reference, probe.frame, probe.value[:_HALF], probe.value[_HALF:])
-                for column, value in zip(columns, row, strict=True):
-                    column.append(value)
+                references.append(entry.reference)
+                frames.append(probe.frame)
+                front += probe.value[:_HALF]
+                back += probe.value[_HALF:]
                 count += 1
-                if len(columns[0]) == rows_per_group:
+                if len(references) == rows_per_group:
                     flush()
-        if columns[0]:
+        if references:
             flush()
     partial.replace(path)
     return count
 
 
 def parts_of(files: Sequence[str]) -> list[Part]:
-    """All row groups of the files, in order.
+    """All row groups of the files, in order, some at a time.
 
     Raises:
         CatalogueFileError: if a file is not one of a catalogue.
@@ -130,87 +148,127 @@ def parts_of(files: Sequence[str]) -> list[Part]:
             raise CatalogueFileError(f"cannot read {file}: {type(error).__name__}") from None
         if not {"reference", "front", "back"} <= names:
             raise CatalogueFileError(f"{file} is not a catalogue: it lacks columns")
-        found += [
-            Part(file, number, about.row_group(number).num_rows)
-            for number in range(about.num_row_groups)
-        ]
+        first, rows = 0, 0
+        for number in range(about.num_row_groups):
+            rows += about.row_group(number).num_rows
+            if rows >= _ROWS_PER_PART or number == about.num_row_groups - 1:
+                found.append(Part(file, (first, number + 1), rows))
+                first, rows = number + 1, 0
     return found
 
 
 def scan(part: Part, listings: NDArray[np.uint64], radius_bits: int) -> list[Hit]:
-    """Everything in a row group within the radius of any of the (k, 4) listings.
+    """Everything in some row groups within the radius of any of the (k, 4) listings.
 
     Pure but for reading: the same part and listings give the same hits, wherever it runs.
     """
-    file = _parquet(part.file)
-
-    def column(name: str) -> NDArray[np.uint64]:
-        as_it_is = _words_in_place(file, part, name)
-        if as_it_is is not None:
-            return as_it_is
-        return _words(file.read_row_group(part.row_group, columns=[name])[name])
-
-    front = column("front")
-    if len(listings) < MANY_LISTINGS:
-        rows, numbers = _near_fronts(front, listings, radius_bits)
-        if not len(rows):
-            return []
-        differing = np.concatenate((front[rows], column("back")[rows]), axis=1) ^ listings[numbers]
-        distances = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
-        near = distances <= radius_bits
-        rows, numbers, distances = rows[near], numbers[near], distances[near]
-    else:
-        found = list(found_in(Catalogue(front, column("back")), listings, radius_bits))
-        rows = np.concatenate([each.rows for each in found])
-        numbers = np.concatenate([each.listings for each in found])
-        distances = np.concatenate([each.distances_bits for each in found])
-    if not len(rows):
-        return []
-    references = file.read_row_group(part.row_group, columns=["reference"])["reference"]
-    names = references.take(rows).to_pylist()
-    return [Hit(*hit) for hit in zip(names, numbers.tolist(), distances.tolist(), strict=True)]
-
-
-def _near_fronts(
-    front: NDArray[np.uint64], listings: NDArray[np.uint64], radius_bits: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and listings whose first halves alone are within the radius: one row in 500 million.
-
-    The first half stands for both, at twice the distance, so that the other is not read.
-    """
-    twice = np.ascontiguousarray(np.concatenate((listings[:, :2], listings[:, :2]), axis=1))
-    found = list(found_in(Catalogue(front, front), twice, 2 * radius_bits))
-    return (
-        np.concatenate([each.rows for each in found]),
-        np.concatenate([each.listings for each in found]),
-    )
+    file = _file(part.file)
+    hits = []
+    for group in range(*part.row_groups):
+        if group + 1 < part.row_groups[1]:
+            file.will_need("front", group + 1)
+        front = file.column("front", group)
+        if len(listings) < MANY_LISTINGS:
+            rows, numbers = near_fronts(front, listings, radius_bits)
+            if not len(rows):
+                continue
+            back = file.column("back", group)[rows]
+            differing = np.concatenate((front[rows], back), axis=1) ^ listings[numbers]
+            distances = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
+            near = distances <= radius_bits
+            rows, numbers, distances = rows[near], numbers[near], distances[near]
+        else:
+            hosted = Catalogue(front, file.column("back", group))
+            found = list(found_in(hosted, listings, radius_bits))
+            rows = np.concatenate([each.rows for each in found])
+            numbers = np.concatenate([each.listings for each in found])
+            distances = np.concatenate([each.distances_bits for each in found])
+        if len(rows):
+            names = file.references(group, rows)
+            found_here = zip(names, numbers.tolist(), distances.tolist(), strict=True)
+            hits += [Hit(*hit) for hit in found_here]
+    return hits
 
 
-def _parquet(file: str) -> Any:
-    import pyarrow.parquet as pq
+def _file(path: str) -> "_File":
+    """The file, as long as it is the same still open from the last time."""
+    if "://" in path:
+        return _File(path)
+    about = Path(path).stat()
+    return _kept_open(path, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns))
 
-    return pq.ParquetFile(_opened(file), memory_map="://" not in file, pre_buffer=False)
+
+@lru_cache(maxsize=2)
+def _kept_open(path: str, _version: tuple[int, ...]) -> "_File":
+    return _File(path)
 
 
-def _words_in_place(file: Any, part: Part, name: str) -> NDArray[np.uint64] | None:
-    """(n, 2) words of a column as the file holds them; None if it holds them otherwise."""
-    about = file.metadata
-    if (about.metadata or {}).get(_ONE_PAGE) != b"yes":
-        return None
-    chunk = about.row_group(part.row_group).column(about.schema.names.index(name))
-    length = part.rows * _HALF
-    header = chunk.total_compressed_size - length
-    plain = chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
-    if not plain or not 0 < header <= _LONGEST_PAGE_HEADER:
-        return None
-    start = chunk.data_page_offset + header
-    # Read, not mapped: cold pages come in one request, and the words lie aligned.
-    values = np.empty(length, np.uint8)
-    with _Object(part.file) if "://" in part.file else Path(part.file).open("rb", 0) as raw:
-        raw.seek(start)
-        if raw.readinto(values.data) != length:
-            raise CatalogueFileError(f"{part.file} is shorter than it says")
-    return values.view("<u8").reshape(-1, 2)
+class _File:
+    """A file of a catalogue, to be read by column and row group."""
+
+    def __init__(self, path: str) -> None:
+        import pyarrow.parquet as pq
+
+        self._path = path
+        self._is_local = "://" not in path
+        self._parquet = pq.ParquetFile(_opened(path), memory_map=self._is_local, pre_buffer=False)
+        self._columns = list(self._parquet.metadata.schema.names)
+        self._is_ours = (self._parquet.metadata.metadata or {}).get(_ONE_PAGE) == b"yes"
+        self._mapped: mmap.mmap | None = None
+        # Open for as long as this is: it says what of the file is in memory.
+        self._raw = Path(path).open("rb", 0) if self._is_local else None  # noqa: SIM115
+        if self._raw is not None and self._is_ours:
+            self._mapped = mmap.mmap(self._raw.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def column(self, name: str, group: int) -> NDArray[np.uint64]:
+        """(n, 2) words of a half; not always aligned."""
+        place = self._place(name, group)
+        if place is None:
+            return _words(self._parquet.read_row_group(group, columns=[name])[name])
+        start, length = place
+        if self._mapped is not None:
+            if start + length > len(self._mapped):
+                raise CatalogueFileError(f"{self._path} is shorter than it says")
+            return np.frombuffer(self._mapped, "<u8", length // 8, start).reshape(-1, 2)
+        values = np.empty(length, np.uint8)
+        with _Object(self._path) as raw:
+            raw.seek(start)
+            if raw.readinto(values.data) != length:
+                raise CatalogueFileError(f"{self._path} is shorter than it says")
+        return values.view("<u8").reshape(-1, 2)
+
+    def will_need(self, name: str, group: int) -> None:
+        """Have the disk read a column while another is compared, if it is not in memory."""
+        place = self._place(name, group)
+        if place is None or self._mapped is None or self._raw is None:
+            return
+        if not hasattr(os, "RWF_NOWAIT"):
+            return
+        try:
+            os.preadv(self._raw.fileno(), [bytearray(1)], place[0] + place[1] // 2, os.RWF_NOWAIT)
+        except BlockingIOError:
+            os.posix_fadvise(self._raw.fileno(), *place, os.POSIX_FADV_WILLNEED)
+        except OSError:
+            pass  # a file system that cannot say: it reads when asked
+
+    def references(self, group: int, rows: NDArray[np.int64]) -> list[str]:
+        """The references of rows of a row group."""
+        column = self._parquet.read_row_group(group, columns=["reference"])["reference"]
+        names: list[str] = column.take(rows).to_pylist()
+        return names
+
+    def _place(self, name: str, group: int) -> tuple[int, int] | None:
+        """Start and length of the values, if they stand in the file as they are in memory."""
+        if not self._is_ours:
+            return None
+        about = self._parquet.metadata.row_group(group)
+        chunk = about.column(self._columns.index(name))
+        length = about.num_rows * _HALF
+        header = chunk.total_compressed_size - length
+        plain = chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
+        if not plain or not 0 < header <= _LONGEST_PAGE_HEADER:
+            return None
+        return chunk.data_page_offset + header, length
 
 
 def _words(column: Any) -> NDArray[np.uint64]:
@@ -268,19 +326,37 @@ Runner = Callable[[Sequence[Part], NDArray[np.uint64], int], Iterator[tuple[Part
 
 
 def on_this_machine(workers: int) -> Runner:
-    """A pool of processes here."""
+    """A pool of processes here; one alone is this process."""
 
     def run(
         parts: Sequence[Part], listings: NDArray[np.uint64], radius_bits: int
     ) -> Iterator[tuple[Part, list[Hit]]]:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        if workers == 1:
+            for part in parts:
+                yield part, scan(part, listings, radius_bits)
+            return
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), _take_listings, (listings, radius_bits)
+        ) as pool:
             futures: dict[Future[list[Hit]], Part] = {
-                pool.submit(scan, part, listings, radius_bits): part for part in parts
+                pool.submit(_scan_for_them, part): part for part in parts
             }
             for future in as_completed(futures):
                 yield futures[future], future.result()
 
     return run
+
+
+_wanted: list[tuple[NDArray[np.uint64], int]] = []
+"""In a process of the pool: what it looks for."""
+
+
+def _take_listings(listings: NDArray[np.uint64], radius_bits: int) -> None:
+    _wanted[:] = [(listings, radius_bits)]
+
+
+def _scan_for_them(part: Part) -> list[Hit]:
+    return scan(part, *_wanted[0])
 
 
 def on_ray(address: str) -> Runner:
@@ -321,15 +397,21 @@ class ScanLedger:
         """
         self._path = path
         self._done: dict[str, list[Hit]] = {}
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        if lines and json.loads(lines[0]) != {"purpose": purpose}:
-            raise StateError(f"{path} is the ledger of another scan: give another --ledger")
-        for line in lines[1:]:
-            record = json.loads(line)
-            self._done[record["part"]] = [Hit(*hit) for hit in record["hits"]]
+        self._synced_at = 0.0
+        whole = 0
+        for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break
+            if not whole and record != {"purpose": purpose}:
+                raise StateError(f"{path} is the ledger of another scan: give another --ledger")
+            if whole:
+                self._done[record["part"]] = [Hit(*hit) for hit in record["hits"]]
+            whole += len(line) + 1
         with path.open("ab") as file:
-            file.truncate(sum(len(line) + 1 for line in lines))
-        if not lines:
+            file.truncate(whole)
+        if not whole:
             self._append({"purpose": purpose})
 
     def is_done(self, part: Part) -> bool:
@@ -337,7 +419,7 @@ class ScanLedger:
         return part.key in self._done
 
     def done(self, part: Part, hits: list[Hit]) -> None:
-        """Note a part; durable when this returns."""
+        """Note a part. After a power failure those of the last half second are scanned again."""
         values = [[hit.reference, hit.listing, hit.distance_bits] for hit in hits]
         self._append({"part": part.key, "hits": values})
         self._done[part.key] = hits
@@ -350,7 +432,9 @@ class ScanLedger:
         with self._path.open("ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+                os.fsync(file.fileno())
+                self._synced_at = time.monotonic()
 
 
 def scan_files(

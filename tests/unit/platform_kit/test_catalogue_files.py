@@ -10,6 +10,7 @@ import pytest
 
 from unspread.errors import InputError, StateError
 from unspread.model import Kind, Media
+from unspread.platform_kit import catalogue_files
 from unspread.platform_kit.bank import Probe
 from unspread.platform_kit.catalogue import Entry
 from unspread.platform_kit.catalogue_files import (
@@ -61,9 +62,13 @@ def found(hits) -> set[tuple[str, int, int]]:
     return {(hit.reference, hit.listing, hit.distance_bits) for hit in hits}
 
 
-def here(parts, listings, radius_bits):
-    for part in parts:
-        yield part, scan(part, listings, radius_bits)
+here = on_this_machine(1)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Two row groups at a time, so that there is something to stop and to go on with."""
+    monkeypatch.setattr(catalogue_files, "_ROWS_PER_PART", 512)
 
 
 def test_every_near_row_is_found_and_no_other(catalogue, tmp_path):
@@ -107,14 +112,15 @@ def test_processes_find_the_same(catalogue, tmp_path):
     assert found(scan_files(files, listings, 31, run=run, ledger=ledger)) == expected
 
 
-def test_a_scan_that_was_stopped_goes_on_where_it_was(catalogue, tmp_path):
+@pytest.mark.parametrize("damage", [b"", b"\n", bytes(50) + b"\n{}\n"])
+def test_a_scan_that_was_stopped_goes_on_where_it_was(catalogue, tmp_path, damage):
     files, listings, expected = catalogue
     path = tmp_path / "ledger"
     scanned = []
 
     def stops_halfway(parts, listings, radius_bits):
         for number, part in enumerate(parts):
-            if number == 6:
+            if number == 4:
                 raise KeyboardInterrupt
             scanned.append(part.key)
             yield part, scan(part, listings, radius_bits)
@@ -128,7 +134,7 @@ def test_a_scan_that_was_stopped_goes_on_where_it_was(catalogue, tmp_path):
         scan_files(files, listings, 31, run=stops_halfway, ledger=ScanLedger(path, "p"))
     # As after a crash in the middle of a line.
     with path.open("ab") as file:
-        file.write(b'{"part": "cut sho')
+        file.write(b'{"part": "cut sho' + damage)
     hits = scan_files(files, listings, 31, run=goes_on, ledger=ScanLedger(path, "p"))
 
     assert found(hits) == expected
