@@ -12,7 +12,9 @@ import pytest
 
 from unspread.errors import StateError
 from unspread.match import Index, SnapshotError
-from unspread.match.snapshot import _FIXED, VERSION, _read_header, _shapes, saved
+from unspread.match.building import parts_of
+from unspread.match.kernel import choose
+from unspread.match.snapshot import _FIXED, VERSION, _read_header, _shapes, opened, written
 
 ROWS = np.random.default_rng(3).integers(0, 2**64, (9000, 4), dtype=np.uint64)
 ROWS[:600] = ROWS[0]
@@ -57,17 +59,105 @@ def test_an_opened_index_can_be_changed_rebuilt_and_saved_again(file, tmp_path):
     assert answers(Index.open(file)) != answers(opened)
 
 
-def test_what_waited_in_the_tail_waits_again_however_often_it_is_saved(tmp_path):
+def test_what_waited_stands_in_the_files_tables_and_what_was_removed_is_not_in_it(tmp_path):
+    path, removed = tmp_path / "index", []
     index = Index.build(np.arange(8000), ROWS[:8000])
     for place in range(8000, 8500, 100):
         index.add(np.arange(place, place + 100), ROWS[place : place + 100])
-        index.remove(np.array([place]))
-        index.save(tmp_path / "index")
-        index = Index.open(tmp_path / "index")
+        removed += [place, place - 7000]
+        index.remove(np.array(removed[-2:]))
+        index.save(path)
+        index = Index.open(path)
     assert len(index._state.parts) == 1
-    assert index.info().waiting == 495
+    assert index.info().waiting == index.info().removed == 0
     found = index.within_many(ROWS[8000:8500])
     assert found.ids.tolist() == [each for each in range(8000, 8500) if each % 100]
+    written = path.read_bytes()
+    permuted = choose().permuted(ROWS, opened(path)[0])
+    assert permuted[8001, :2].tobytes() in written
+    assert not any(permuted[each, :2].tobytes() in written for each in removed)
+
+
+def assert_equal(ours, theirs):
+    """Arrays, and what holds arrays, to the last bit."""
+    if isinstance(ours, np.ndarray):
+        assert np.array_equal(ours, theirs)
+    else:
+        assert type(ours) is type(theirs)
+        for name in getattr(ours, "__dataclass_fields__", ()):
+            assert_equal(getattr(ours, name), getattr(theirs, name))
+
+
+@pytest.mark.parametrize("part_rows", [1 << 24, 5000])
+def test_a_written_file_is_what_building_in_memory_makes(tmp_path, part_rows):
+    """In any order of ids, with clumps and without, in one part and in several."""
+    rng = np.random.default_rng(8)
+    ids = rng.permutation(12_000)
+    rows = rng.integers(0, 2**64, (12_000, 4), dtype=np.uint64)
+    rows[:900] = rows[0]
+    kernel = choose()
+    Index.write(tmp_path / "index", [(ids[:5], rows[:5]), (ids[5:], rows[5:])], part_rows=part_rows)
+    order, parts = opened(tmp_path / "index", verify=True)
+    expected = parts_of(kernel, [(ids, kernel.permuted(rows, order))], part_rows=part_rows)
+    assert len(parts) == len(expected)
+    for ours, theirs in zip(parts, expected, strict=True):
+        assert_equal(ours, theirs)
+    assert any(part.clumps for part in parts)
+
+
+SMALL = """
+import resource, sys
+import numpy as np
+from unspread.match import Index
+rows = np.random.default_rng(3).integers(0, 2**64, (400_000, 4), dtype=np.uint64)
+path = sys.argv[1]
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident():
+    size, found = 0, False
+    for line in open("/proc/self/smaps"):
+        if "-" in line.split()[0] and ":" not in line.split()[0]:
+            found = line.rstrip().endswith(path)
+        elif found and line.startswith("Rss:"):
+            size += int(line.split()[1]) * 1024
+    return size
+Index.write(path, [(np.arange(len(rows)), rows)])
+index = Index.open(path, rebuilds=False)
+index.add(np.arange(400_000, 400_100), rows[:100])
+assert len(index.within_many(rows)) == 400_100
+whole, before = resident(), most()
+index.save(path + ".new")
+grown = most() - before
+index.give_back()
+left = resident()
+assert len(index.within_many(rows[:1000])) == 1100
+print(whole, grown, left)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_index_is_written_anew_in_a_fraction_of_its_memory_and_gives_back_its_own(tmp_path):
+    path = tmp_path / "index"
+    command = [sys.executable, "-c", SMALL, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    whole, grown, left = map(int, done.stdout.split())
+    assert whole > path.stat().st_size * 0.9
+    assert grown < whole / 3
+    assert left < whole / 20
+
+
+def test_an_index_that_stays_in_its_file_lets_additions_wait(tmp_path):
+    Index.build(np.arange(5000), ROWS[:5000]).save(tmp_path / "index")
+    index = Index.open(tmp_path / "index", rebuilds=False)
+    for start in range(0, 20_000, 4000):
+        index.add(np.arange(start, start + 4000) + 10_000, ROWS[5000:9000])
+    assert not index.info().is_rebuilding
+    assert index.info().waiting == 20_000
+    frozen = index.frozen()
+    index.add(np.array([7_777_777]), ROWS[:1])
+    index.remove(np.array([10_000]))
+    frozen.save(tmp_path / "index")
+    assert len(Index.open(tmp_path / "index")) == 25_000
 
 
 @pytest.mark.parametrize("count", [0, 1, 4096])
@@ -183,7 +273,8 @@ def test_the_refusal_says_what_is_wrong(file, tmp_path, offset, content, message
 def test_a_file_that_names_no_order_of_bits_is_refused(tmp_path):
     path = tmp_path / "index"
     for order in (np.zeros(256, np.uint8), np.arange(255, dtype=np.uint8)):
-        saved(path, order, ())
+        with written(path, order, 0):
+            pass
         with pytest.raises(SnapshotError, match="no order of bits"):
             Index.open(path)
 

@@ -1,12 +1,13 @@
 """Every listed fingerprint within a radius, exactly."""
 
-from unspread.match.index import Index, IndexInfo, ManyMatches, Matches
+from unspread.match.index import FrozenIndex, Index, IndexInfo, ManyMatches, Matches
 from unspread.match.kernel import KernelChoice, kernel_name
 from unspread.match.reverse import Catalogue, Stretch, append, found_in, near_fronts
 from unspread.match.snapshot import SnapshotError
 
 __all__ = [
     "Catalogue",
+    "FrozenIndex",
     "Index",
     "IndexInfo",
     "KernelChoice",

@@ -28,13 +28,11 @@ _CROWD_ROWS = 256
 _MAX_ATTEMPTS = 2 * MAX_CLUMPS
 
 
-def parts_of(
-    kernel: Kernel, blocks: Iterable[tuple[I64, U64]], *, part_rows: int = PART_ROWS
-) -> tuple[Part, ...]:
-    """Parts that together hold exactly these blocks of ids and (n, 4) permuted rows, in any order.
+def gathered(blocks: Iterable[tuple[I64, U64]]) -> list[bytearray]:
+    """Ids, fronts and backs of blocks of ids and (n, 4) permuted rows.
 
     Each block is copied and let go before the next is asked for, into columns that grow where
-    they are: what is built of a million entries takes little more while it is built.
+    they are.
     """
     columns = [bytearray(), bytearray(), bytearray()]
     for block_ids, permuted in blocks:
@@ -42,6 +40,17 @@ def parts_of(
             columns, (block_ids, permuted[:, :2], permuted[:, 2:]), strict=True
         ):
             column.extend(values.tobytes())
+    return columns
+
+
+def parts_of(
+    kernel: Kernel, blocks: Iterable[tuple[I64, U64]], *, part_rows: int = PART_ROWS
+) -> tuple[Part, ...]:
+    """Parts that together hold exactly these blocks of ids and (n, 4) permuted rows, in any order.
+
+    What is built of a million entries takes little more while it is built.
+    """
+    columns = gathered(blocks)
     # Copied, one after the other, into arrays that numpy asks the system to keep in large pages.
     ids: I64 = np.frombuffer(columns.pop(0), np.int64).copy()
     front: U64 = np.frombuffer(columns.pop(0), np.uint64).reshape(-1, 2).copy()
@@ -67,21 +76,24 @@ def part_of(kernel: Kernel, ids: I64, front: U64, back: U64) -> Part:
         return Part(ids, front, back, dead)
     kept = np.arange(len(ids), dtype=np.uint32)
     tables = kernel.tables(front, back, kept)
-    clumps = _clumps(kernel, front, back, tables.offsets)
+    counts: I64 = np.diff(tables.offsets.astype(np.int64)).astype(np.int64, copy=False)
+    clumps = clumps_of(kernel, front, back, counts)
     if clumps is not None:
         del tables
         tables = kernel.tables(front, back, np.delete(kept, clumps.positions))
     return Part(ids, front, back, dead, tables, clumps)
 
 
-def _clumps(kernel: Kernel, front: U64, back: U64, offsets: U32) -> Clumps | None:
+def clumps_of(kernel: Kernel, front: U64, back: U64, counts: I64) -> Clumps | None:
     """The clumps that overfill buckets of tables over all rows, largest first, or None.
 
     A list that somebody filled with near-copies of one picture puts them all into the same few
     buckets, and a query that meets those would verify every one.
+
+    Args:
+        counts: (16, keys) rows in each bucket; used up.
     """
     overfull = max(_CROWD_ROWS, len(front) >> 11)
-    counts = np.diff(offsets.astype(np.int64))
     keys = counts.shape[1]
     mask = np.uint16(keys - 1)
     free = np.ones(len(front), dtype=bool)

@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from unspread.errors import InputError
-from unspread.match import snapshot
-from unspread.match.building import parts_of
+from unspread.match import snapshot, writing
+from unspread.match.building import gathered, parts_of
 from unspread.match.kernel import LIMIT, Int64s, Kernel, KernelChoice, choose
 from unspread.match.layout import (
     I64,
@@ -121,10 +121,17 @@ class Index:
     """
 
     def __init__(
-        self, kernel: Kernel, order: U8, parts: tuple[Part, ...], *, part_rows: int = PART_ROWS
+        self,
+        kernel: Kernel,
+        order: U8,
+        parts: tuple[Part, ...],
+        *,
+        part_rows: int = PART_ROWS,
+        rebuilds: bool = True,
     ):
         self._kernel = kernel
         self._order = order
+        self._rebuilds = rebuilds
         self._search = kernel.search
         self._part_rows = part_rows
         self._writing = threading.Lock()
@@ -174,17 +181,17 @@ class Index:
             raise InputError(f"part_rows is 1 to {PART_ROWS}")
         chosen, order = choose(kernel), secret_order()
 
-        def permuted() -> Iterator[tuple[I64, U64]]:
-            for ids, rows in blocks:
-                words = checked_rows(rows)
-                yield checked_ids(ids, len(words)), chosen.permuted(words, order)
-
-        parts = parts_of(chosen, permuted(), part_rows=part_rows)
+        parts = parts_of(chosen, _permuted(chosen, order, blocks), part_rows=part_rows)
         return cls(chosen, order, parts, part_rows=part_rows)
 
     @classmethod
     def open(
-        cls, path: Path | str, *, kernel: KernelChoice | None = None, verify: bool | None = None
+        cls,
+        path: Path | str,
+        *,
+        kernel: KernelChoice | None = None,
+        verify: bool | None = None,
+        rebuilds: bool = True,
     ) -> "Index":
         """The index saved at `path`, memory-mapped: processes that open one file share its pages.
 
@@ -195,15 +202,30 @@ class Index:
         Raises:
             SnapshotError: if it is not a whole and sound index of this version and byte order.
         """
-        chosen = choose(kernel)
         order, parts = snapshot.opened(Path(path), verify=verify)
-        if len(parts) < 2 or parts[-1].tables is not None:
-            return cls(chosen, order, parts)
-        # What waited in the tail waits again, or each saving would leave one more part to scan.
-        index, waiting = cls(chosen, order, parts[:-1]), parts[-1]
-        alive = waiting.dead == 0
-        index._append(waiting.ids[alive], waiting.front[alive], waiting.back[alive])
-        return index
+        return cls(choose(kernel), order, parts, rebuilds=rebuilds)
+
+    @classmethod
+    def write(
+        cls,
+        path: Path | str,
+        blocks: Iterable[tuple[I64, U64]],
+        *,
+        kernel: KernelChoice | None = None,
+        part_rows: int = PART_ROWS,
+    ) -> None:
+        """The file that `build_from(blocks).save(path)` writes, with a third of the memory.
+
+        Raises:
+            InputError: for another shape or dtype, or for a kernel that is not there.
+            StateError, OSError: as `save`.
+        """
+        chosen, order = choose(kernel), secret_order()
+        ids, *halves = gathered(_permuted(chosen, order, blocks))
+        front, back = (np.frombuffer(half, np.uint64).reshape(-1, 2) for half in halves)
+        dead = np.zeros(len(front), np.uint8)
+        given = Part(np.frombuffer(ids, np.int64), front, back, dead)
+        writing.write(Path(path), chosen, order, [given], part_rows=part_rows)
 
     def __len__(self) -> int:
         state = self._state
@@ -275,7 +297,7 @@ class Index:
                 self._rebuild_soon()
 
     def _rebuild_soon(self) -> None:
-        if not self._is_rebuilding:
+        if self._rebuilds and not self._is_rebuilding:
             self._is_rebuilding = True
             threading.Thread(
                 target=self.rebuild, name="unspread-match-rebuild", daemon=True
@@ -324,19 +346,34 @@ class Index:
     def save(self, path: Path | str) -> None:
         """Write the index to a file for `open`. At any moment `path` holds the old or the new.
 
+        Whatever waited stands in the file's tables, and nothing that was removed is in it.
+
         Raises:
             StateError: if another process is writing the same file.
             OSError: if it cannot be written; on Windows also while a process has `path` mapped.
         """
+        self.frozen().save(path)
+
+    def frozen(self) -> "FrozenIndex":
+        """The entries of this moment, to be saved while the index changes on."""
         with self._writing:
             state = self._state
-            tail = _sorted_tail(state.tail, state.tail_rows)
-            dead = [part.dead.copy() for part in state.parts]
-        parts = [
-            Part(part.ids, part.front, part.back, gone, part.tables, part.clumps)
-            for part, gone in zip(state.parts, dead, strict=True)
-        ]
-        snapshot.saved(Path(path), self._order, [*parts, tail] if len(tail) else parts)
+            parts = [
+                Part(part.ids[:rows], part.front[:rows], part.back[:rows], part.dead[:rows].copy())
+                for part, rows in (
+                    *((part, len(part)) for part in state.parts),
+                    (state.tail, state.tail_rows),
+                )
+            ]
+        return FrozenIndex(self._kernel, self._order, parts, self._part_rows)
+
+    def give_back(self) -> None:
+        """Let the system have the memory of an opened file: queries have it read again as needed.
+
+        For an index that another is about to take the place of.
+        """
+        for part in self._state.parts:
+            snapshot.give_back(part)
 
     def info(self) -> IndexInfo:
         """The state of the index, for operators."""
@@ -377,6 +414,21 @@ class Index:
         self._state = self._state_of(parts, tail, rows)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenIndex:
+    """What `Index.frozen` gives."""
+
+    _kernel: Kernel
+    _order: U8
+    _parts: Sequence[Part]
+    _part_rows: int
+
+    def save(self, path: Path | str) -> None:
+        """As `Index.save`."""
+        path = Path(path)
+        writing.write(path, self._kernel, self._order, self._parts, part_rows=self._part_rows)
+
+
 def _array(values: Int64s) -> I64:
     return np.frombuffer(values, dtype=np.int64)
 
@@ -402,9 +454,12 @@ def _mark_dead(part: Part, wanted: int) -> int:
     return removed
 
 
-def _sorted_tail(tail: Part, rows: int) -> Part:
-    order = np.argsort(tail.ids[:rows], kind="stable")
-    return Part(tail.ids[order], tail.front[order], tail.back[order], tail.dead[order])
+def _permuted(
+    kernel: Kernel, order: U8, blocks: Iterable[tuple[I64, U64]]
+) -> Iterator[tuple[I64, U64]]:
+    for ids, rows in blocks:
+        words = checked_rows(rows)
+        yield checked_ids(ids, len(words)), kernel.permuted(words, order)
 
 
 def _living(state: _State) -> Iterator[tuple[I64, U64]]:

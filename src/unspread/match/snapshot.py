@@ -13,7 +13,7 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -31,6 +31,9 @@ from unspread.match.layout import (
     PART_ROWS,
     ROW_BITS,
     U8,
+    U16,
+    U32,
+    U64,
     Clumps,
     Part,
     Tables,
@@ -75,50 +78,150 @@ class _Header(msgspec.Struct, forbid_unknown_fields=True):
     parts: list[_PartHeader]
 
 
-def saved(path: Path, order: U8, parts: Sequence[Part]) -> None:
-    """Write the parts, of rows in this order of bits, to `path`.
+class _Room:
+    """Where one array goes in the file; filled from its beginning to its end."""
 
-    At any moment it is the old file or the new one, whole.
+    def __init__(self, file: BinaryIO, start: int, dtype: np.dtype[Any], count: int) -> None:
+        self.start = start
+        self.end = start + dtype.itemsize * count
+        self._at = start
+        self._file = file
+        self._dtype = dtype
+        self._digest = hashlib.sha256()
+
+    def fill(self, values: NDArray[Any]) -> None:
+        flat = np.ascontiguousarray(values, self._dtype).reshape(-1).view(np.uint8).data
+        self._file.seek(self._at)
+        self._file.write(flat)
+        self._digest.update(flat)
+        self._at += len(flat)
+
+    def to_header(self) -> _Array:
+        if self._at != self.end:
+            raise RuntimeError("an array of the index file was left unfinished")
+        return _Array(self.start, self._digest.hexdigest())
+
+
+class PartWriter:
+    """One part on its way into a file: entries first, then tables, then clumps."""
+
+    def __init__(self, file: "_FileWriter", rows: int) -> None:
+        self._file = file
+        self._about = _PartHeader(rows=rows, kept=None, clumps=0, clumped=0)
+        self._rooms: list[_Room] = []
+        self._make_rooms()
+
+    def __len__(self) -> int:
+        return self._about.rows
+
+    def entries(self, ids: NDArray[np.int64], front: U64, back: U64) -> None:
+        """The next entries, permuted, with ids that ascend."""
+        columns: tuple[NDArray[Any], ...] = (ids, front, back, np.zeros(len(ids), np.uint8))
+        for room, values in zip(self._rooms, columns, strict=False):
+            room.fill(values)
+
+    def read_half(self, rows: slice, *, back: bool) -> U64:
+        """(k, 2) fronts or backs of a stretch of entries, read back."""
+        room, count = self._rooms[1 + back], rows.stop - rows.start
+        self._file.raw.seek(room.start + 16 * rows.start)
+        return np.frombuffer(self._file.raw.read(16 * count), np.uint64).reshape(-1, 2)
+
+    def halves(self) -> tuple[U64, U64]:
+        """All fronts and backs, mapped."""
+        self._file.raw.flush()
+        size = self._rooms[2].end
+        mapped = mmap.mmap(self._file.raw.fileno(), size, access=mmap.ACCESS_READ)
+        front, back = (
+            np.frombuffer(mapped, np.uint64, 2 * len(self), room.start).reshape(-1, 2)
+            for room in self._rooms[1:3]
+        )
+        return front, back
+
+    def tables(self, kept: int) -> None:
+        """Make room for tables over so many entries."""
+        self._about.kept = kept
+        self._make_rooms()
+
+    def table(self, offsets: U32, rows: Iterable[tuple[U16, U32]]) -> None:
+        """The next table: its offsets, then signatures and positions in its order."""
+        offsets_room, signatures, positions = self._rooms[4:7]
+        offsets_room.fill(offsets)
+        for signature, position in rows:
+            signatures.fill(signature)
+            positions.fill(position.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3])
+
+    def clumps(self, clumps: Clumps | None) -> None:
+        """What stands in no table; after the tables."""
+        # The padding that ends the positions.
+        self._rooms[6].fill(np.zeros(3, np.uint8))
+        if clumps is not None:
+            self._about.clumps = len(clumps.radii)
+            self._about.clumped = len(clumps.positions)
+            self._make_rooms()
+            for room, values in zip(self._rooms[7:], _clump_arrays(clumps), strict=True):
+                room.fill(values)
+
+    def _make_rooms(self) -> None:
+        for dtype, shape in _shapes(self._about)[len(self._rooms) :]:
+            self._rooms.append(self._file.room(dtype, int(np.prod(shape))))
+
+    def to_header(self) -> _PartHeader:
+        """What the file's header says of it."""
+        self._about.arrays = [room.to_header() for room in self._rooms]
+        return self._about
+
+
+class _FileWriter:
+    """A file on its way, with parts one after the other."""
+
+    def __init__(self, raw: BinaryIO, order: U8, most_parts: int) -> None:
+        self.raw = raw
+        self._order = order.tobytes()
+        self._parts: list[PartWriter] = []
+        # Room for the longest header, as what is in a part is seen only as it is made.
+        longest = _PartHeader(PART_ROWS, PART_ROWS, MAX_CLUMPS, PART_ROWS)
+        longest.arrays = [_Array(10**15, _EMPTY_DIGEST.hex()) for _ in _shapes(longest)]
+        header = msgspec.json.encode(_Header(self._order, [longest] * most_parts))
+        self._end = _aligned(_FIXED.size + len(header))
+
+    def part(self, rows: int) -> PartWriter:
+        """The next part, of so many entries."""
+        self._parts.append(PartWriter(self, rows))
+        return self._parts[-1]
+
+    def room(self, dtype: np.dtype[Any], count: int) -> _Room:
+        room = _Room(self.raw, self._end, dtype, count)
+        self._end = _aligned(room.end)
+        return room
+
+    def finish(self) -> None:
+        """Write the header, and make all of it durable."""
+        self.raw.truncate(self._end)
+        headers = [part.to_header() for part in self._parts]
+        body = msgspec.json.encode(_Header(self._order, headers))
+        fixed = (MAGIC, BYTE_ORDER, VERSION, _FIXED.size + len(body), self._end)
+        digest = hashlib.sha256(_FIXED.pack(*fixed, _EMPTY_DIGEST) + body).digest()
+        self.raw.seek(0)
+        self.raw.write(_FIXED.pack(*fixed, digest) + body)
+        self.raw.flush()
+        os.fsync(self.raw.fileno())
+
+
+@contextmanager
+def written(path: Path, order: U8, most_parts: int) -> Iterator[_FileWriter]:
+    """A file to write parts into, of rows in this order of bits.
+
+    At any moment `path` is the old file or the new one, whole.
 
     Raises:
         StateError: if another process is writing the same file.
         OSError: if the directory cannot be written.
     """
-    headers = [
-        _PartHeader(
-            rows=len(part),
-            kept=part.tables.signatures.shape[1] if part.tables else None,
-            clumps=len(part.clumps.radii) if part.clumps else 0,
-            clumped=len(part.clumps.positions) if part.clumps else 0,
-        )
-        for part in parts
-    ]
-    header = _Header(order.tobytes(), headers)
-    # Room for the longest starts, so that the header's end is known before where arrays start.
-    for each in headers:
-        each.arrays = [_Array(10**15, _EMPTY_DIGEST.hex()) for _ in _shapes(each)]
-    start = _aligned(_FIXED.size + len(msgspec.json.encode(header)))
-    for each in headers:
-        for array, (dtype, shape) in zip(each.arrays, _shapes(each), strict=True):
-            array.start = start
-            start = _aligned(start + dtype.itemsize * int(np.prod(shape)))
-
     partial = path.with_name(f".{path.name}.partial")
     with _written_alone(partial) as file:
-        for each, part in zip(headers, parts, strict=True):
-            for array, content in zip(each.arrays, _contents(part), strict=True):
-                flat = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
-                file.seek(array.start)
-                file.write(flat.data)
-                array.sha256 = hashlib.sha256(flat.data).hexdigest()
-        file.truncate(start)
-        body = msgspec.json.encode(header)
-        fixed = (MAGIC, BYTE_ORDER, VERSION, _FIXED.size + len(body), start)
-        digest = hashlib.sha256(_FIXED.pack(*fixed, _EMPTY_DIGEST) + body).digest()
-        file.seek(0)
-        file.write(_FIXED.pack(*fixed, digest) + body)
-        file.flush()
-        os.fsync(file.fileno())
+        out = _FileWriter(file, order, most_parts)
+        yield out
+        out.finish()
         partial.replace(path)
     if sys.platform != "win32":
         directory = os.open(path.parent, os.O_RDONLY)
@@ -151,6 +254,15 @@ def opened(path: Path, *, verify: bool | None = None) -> tuple[U8, tuple[Part, .
             clumps = Clumps(*rest)
         parts.append(Part(ids, front, back, dead.copy(), tables, clumps))
     return np.frombuffer(header.order, np.uint8), tuple(parts)
+
+
+def give_back(part: Part) -> None:
+    """Let the system have the pages of an opened part: they come again with the next queries."""
+    mapped: object = part.front
+    while isinstance(mapped, np.ndarray | memoryview):
+        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
+    if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _read_header(file: BinaryIO) -> tuple[_Header, int]:
@@ -214,15 +326,8 @@ def _shapes(part: _PartHeader) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
     return shapes
 
 
-def _contents(part: Part) -> list[NDArray[Any]]:
-    contents: list[NDArray[Any]] = [part.ids, part.front, part.back, part.dead]
-    if part.tables:
-        contents += [part.tables.offsets, part.tables.signatures, part.tables.positions]
-    if part.clumps:
-        held = part.clumps
-        contents += [held.starts, held.centres, held.radii, held.positions]
-        contents += [held.common, held.columns]
-    return contents
+def _clump_arrays(held: Clumps) -> tuple[NDArray[Any], ...]:
+    return held.starts, held.centres, held.radii, held.positions, held.common, held.columns
 
 
 def _arrays(part: _PartHeader, mapped: mmap.mmap, size: int) -> Iterator[NDArray[Any]]:

@@ -21,7 +21,7 @@ from unspread.fingerprint.confined import Budget, Confined
 from unspread.platform_kit import api, openapi, snapshots
 from unspread.platform_kit.access import Keys
 from unspread.platform_kit.actions.service import run as deliver_actions
-from unspread.platform_kit.bank import Bank, blocks_of
+from unspread.platform_kit.bank import Bank, UnbuiltBank, blocks_of
 from unspread.platform_kit.catalogue import Catalogue, SqliteCatalogue
 from unspread.platform_kit.cybertip.service import routes as cybertip_routes
 from unspread.platform_kit.enrolment import Membership, memberships
@@ -45,6 +45,7 @@ log = structlog.get_logger("unspread.platform")
 _KEYS_RELOAD_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 0.5
 _SEGMENTS_SECONDS: Final = 600.0
+_RETRY_SECONDS: Final = 30.0
 _SNAPSHOT_SECONDS: Final = 300.0
 """A listing that was withdrawn stays in a snapshot's file no longer than this, and a little."""
 
@@ -107,19 +108,37 @@ def open_catalogue(settings: Settings, store: Store) -> Catalogue:
     return PostgresCatalogue(settings.catalogue, columns)
 
 
-async def load_bank(kit: Kit) -> None:
-    """Fill the bank with what the store holds, from a snapshot if there is one."""
-    bank = await asyncio.to_thread(snapshots.load, kit.settings.data, kit.store, kit.names)
-    if bank is None:
-        sequence = await asyncio.to_thread(kit.store.sequence)
-        bank = await asyncio.to_thread(
-            lambda: Bank(kit.names, blocks_of(kit.store.active_packed()), sequence)
-        )
-        bank.changes_since_save = len(bank)
-    kit.bank = bank
+async def load_bank(kit: Kit, *, may_save: bool = False) -> None:
+    """Fill the bank with what the store holds, from a snapshot if there is one.
+
+    Args:
+        may_save: write a snapshot of a large bank first, and fill it from there.
+    """
+    kit.bank = await asyncio.to_thread(_filled, kit, may_save)
     await kit.catch_up()
     kit.metrics.bank_rows.set(len(kit.bank))
     kit.loaded = True
+
+
+def _filled(kit: Kit, may_save: bool) -> Bank:
+    store, data = kit.store, kit.settings.data
+    bank = snapshots.load(data, store, kit.names)
+    if bank is not None:
+        return bank
+    sequence = store.sequence()
+    listed = blocks_of(store.active_packed())
+    if may_save and store.all_active_count() >= kit.settings.snapshot_after_changes:
+        try:
+            snapshots.save(data, store, UnbuiltBank(listed, sequence))
+            bank = snapshots.load(data, store, kit.names)
+        except OSError:
+            log.exception("cannot write a snapshot")
+        if bank is not None:
+            return bank
+        listed = blocks_of(store.active_packed())
+    bank = Bank(kit.names, listed, sequence)
+    bank.changes_since_save = len(bank)
+    return bank
 
 
 async def follow_all(kit: Kit, joined: Iterable[str]) -> None:
@@ -170,11 +189,17 @@ async def _keep_house(kit: Kit, wake: asyncio.Event) -> None:
 async def _save_snapshots(kit: Kit) -> None:
     """Keep a snapshot of a large bank, and nothing in it that has been withdrawn for long."""
     while True:
+        kit.snapshot_is_due.clear()
         try:
             await kit.save_snapshot()
         except OSError:
             log.exception("cannot write a snapshot")
-        await asyncio.sleep(_SNAPSHOT_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
+        try:
+            async with asyncio.timeout(_SNAPSHOT_SECONDS):
+                await kit.snapshot_is_due.wait()
+        except TimeoutError:
+            pass
 
 
 async def _write_segments(kit: Kit, directory: Path) -> None:
@@ -211,7 +236,7 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
 
     kit.store.on_actions(on_actions)
     await follow_all(kit, [name for name, _ in joined])
-    await load_bank(kit)
+    await load_bank(kit, may_save=not settings.replica)
     with ExitStack() as clients:
         async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:
             work = [_keep_house(kit, wake), _watch_store(kit), settle_reviews(kit, stop)]
@@ -266,7 +291,7 @@ async def follow_once(settings: Settings) -> list[tuple[str, int, str]]:
     joined = list(memberships(settings.data))
     try:
         await follow_all(kit, [name for name, _ in joined])
-        await load_bank(kit)
+        await load_bank(kit, may_save=True)
         async with httpx.AsyncClient(trust_env=False) as http:
             for name, membership in joined:
                 try:

@@ -13,28 +13,33 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unspread.fingerprint.score import are_varied
-from unspread.match import Index, IndexInfo
+from unspread.match import FrozenIndex, Index, IndexInfo
 from unspread.model import MIN_PDQ_QUALITY, Kind, Level, Listing, ListingId, Media, Part
-from unspread.platform_kit.digests import KEY_BYTES, DigestTable
+from unspread.platform_kit.digests import KEY_BYTES, DigestTable, FrozenTable
 from unspread.platform_kit.packing import Packed, pack, values_of
 from unspread.platform_kit.policy import Match
 from unspread.platform_kit.settings import ListSettings
 
 _LEVELS: Final = tuple(Level)
 _MEDIA: Final = tuple(Media)
+_DIGESTS: Final = (Kind.SHA256, Kind.MD5)
+_INDEX: Final = "index"
 _ID_BITS: Final = 40
 _WINDOW_SHIFT: Final = _ID_BITS
 _MEDIA_SHIFT: Final = _WINDOW_SHIFT + 1
 _LEVEL_SHIFT: Final = _MEDIA_SHIFT + 1
 _LIST_SHIFT: Final = _LEVEL_SHIFT + 3
 _ID_MASK: Final = (1 << _ID_BITS) - 1
+_OWNER_MASK: Final = ~((1 << _LIST_SHIFT) - 1) | _ID_MASK
+"""The bits of a row id that name the list and the listing."""
 _BLOCK_LISTINGS: Final = 4096
+_WAITING_ROWS: Final = 16_384
 
 WIDENED: Final = "widened"
 """Begins the variants that guess what a frame was before it was cropped."""
@@ -96,15 +101,6 @@ def _rows_of(listings: Iterable[Packed]) -> Rows:
     return Rows(np.frombuffer(ids, np.int64), words, digests)
 
 
-def _columns(
-    pairs: Sequence[tuple[bytes, int]],
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Digests and row ids as `DigestTable.build` takes them."""
-    keys = np.frombuffer(b"".join(key[:KEY_BYTES] for key, _ in pairs), ">u8")
-    row_ids = np.array([row_id for _, row_id in pairs], np.int64)
-    return keys.reshape(-1, 2).astype(np.uint64), row_ids
-
-
 def _row_id(number: int, level: Level, media: Media, listing_id: int) -> int:
     return (
         number << _LIST_SHIFT
@@ -114,11 +110,79 @@ def _row_id(number: int, level: Level, media: Media, listing_id: int) -> int:
     )
 
 
-def _possible_row_ids(number: int, listing_id: ListingId) -> Iterator[int]:
-    for level in _LEVELS:
-        for media in _MEDIA:
-            row_id = _row_id(number, level, media, listing_id)
+def _row_ids_of(owner: int) -> Iterator[int]:
+    """All row ids that a listing may have."""
+    for level in range(len(_LEVELS)):
+        for media in range(len(_MEDIA)):
+            row_id = owner | level << _LEVEL_SHIFT | media << _MEDIA_SHIFT
             yield from (row_id, row_id | 1 << _WINDOW_SHIFT)
+
+
+class _Digests:
+    """Digests of very many listings, on their way into tables."""
+
+    def __init__(self) -> None:
+        self._columns = {kind: (bytearray(), array("q")) for kind in _DIGESTS}
+
+    def gathered_from(
+        self, rows: Iterable[Rows]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
+        """The perceptual part of rows, one block at a time; their digests stay here."""
+        for block in rows:
+            for kind, pairs in block.digests.items():
+                keys, ids = self._columns[kind]
+                keys += b"".join(key[:KEY_BYTES] for key, _ in pairs)
+                ids.extend(row_id for _, row_id in pairs)
+            yield block.ids, block.words
+
+    def tables(self) -> Iterator[tuple[Kind, DigestTable]]:
+        """A table for each kind, one at a time; what was gathered is used up."""
+        while self._columns:
+            kind, (keys, ids) = self._columns.popitem()
+            yield kind, DigestTable.build(keys, np.frombuffer(ids, np.int64), _OWNER_MASK)
+
+
+class SavedBank(Protocol):
+    """What a snapshot can be written of."""
+
+    @property
+    def sequence(self) -> int:
+        """Up to which change of the store it has everything."""
+
+    def save(self, directory: Path) -> None:
+        """Write it into a new directory, for `Bank.open`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnbuiltBank:
+    """The bank of all `rows`, saved without being in memory as a whole."""
+
+    rows: Iterable[Rows]
+    sequence: int
+
+    def save(self, directory: Path) -> None:
+        """Write it into a new directory, for `Bank.open`."""
+        directory.mkdir(parents=True)
+        digests = _Digests()
+        Index.write(directory / _INDEX, digests.gathered_from(self.rows))
+        for kind, table in digests.tables():
+            table.save(directory / kind.value)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenBank:
+    """What `Bank.frozen` gives."""
+
+    sequence: int
+    _index: FrozenIndex
+    _digests: Mapping[Kind, FrozenTable]
+
+    def save(self, directory: Path) -> None:
+        """Write it into a new directory, for `Bank.open`."""
+        directory.mkdir(parents=True)
+        self._index.save(directory / _INDEX)
+        for kind, table in self._digests.items():
+            table.save(directory / kind.value)
 
 
 class Bank:
@@ -141,30 +205,29 @@ class Bank:
         self.changes_since_save = 0
         self.erased_since_save = False
         """Whether a listing has ended that the last snapshot may still hold."""
-        digests: dict[Kind, list[tuple[NDArray[np.uint64], NDArray[np.int64]]]] = {
-            kind: [] for kind in (Kind.SHA256, Kind.MD5)
-        }
+        self.is_in_file = False
+        """Whether it was opened from a snapshot: what has come since waits for the next one."""
+        digests = _Digests()
+        self._index = Index.build_from(digests.gathered_from(rows))
+        self._digests = dict(digests.tables())
 
-        def perceptual() -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
-            for block in rows:
-                for kind, pairs in block.digests.items():
-                    if pairs:
-                        digests[kind].append(_columns(pairs))
-                yield block.ids, block.words
+    def frozen(self) -> FrozenBank:
+        """The bank of this moment, to be saved while it changes on."""
+        tables = {kind: table.frozen() for kind, table in self._digests.items()}
+        return FrozenBank(self.sequence, self._index.frozen(), tables)
 
-        self._index = Index.build_from(perceptual())
-        self._digests = {}
-        for kind, blocks in digests.items():
-            self._digests[kind] = DigestTable.build(blocks)
-            blocks.clear()
+    def give_back(self) -> None:
+        """Let the system have the memory of a snapshot that another takes the place of."""
+        self._index.give_back()
 
-    def save(self, directory: Path) -> None:
-        """Write a snapshot that any number of processes may open and share."""
-        directory.mkdir(parents=True)
-        self._index.save(directory / "index")
-        for kind, table in self._digests.items():
-            table.save(directory / kind.value)
-        self.changes_since_save, self.erased_since_save = 0, False
+    @property
+    def waits_long(self) -> bool:
+        """Whether a bank in a file has so much beside it that another should be written.
+
+        What waits costs every query a little (16 000 fingerprints: 2 µs), and memory.
+        """
+        waiting = max(self.changes_since_save, self._index.info().waiting)
+        return self.is_in_file and waiting >= max(_WAITING_ROWS, len(self) // 32)
 
     @classmethod
     def open(cls, directory: Path, names: Mapping[int, str], sequence: int) -> "Bank":
@@ -174,8 +237,11 @@ class Bank:
             SnapshotError, OSError, ValueError: if it is not whole.
         """
         bank = cls(names, sequence=sequence)
-        bank._index = Index.open(directory / "index")
-        bank._digests = {kind: DigestTable.open(directory / kind.value) for kind in bank._digests}
+        bank._index = Index.open(directory / _INDEX, rebuilds=False)
+        bank._digests = {
+            kind: DigestTable.open(directory / kind.value, _OWNER_MASK) for kind in _DIGESTS
+        }
+        bank.is_in_file = True
         return bank
 
     def name_lists(self, names: Mapping[int, str]) -> None:
@@ -196,22 +262,19 @@ class Bank:
         Args:
             listings: (list number, listing, whether it may be in the bank already); each once.
         """
-        old = np.fromiter(
-            (
-                row_id
-                for number, listing, may_be_here in listings
-                if may_be_here
-                for row_id in _possible_row_ids(number, listing.listing_id)
-            ),
-            np.int64,
-        )
+        owners = [
+            number << _LIST_SHIFT | listing.listing_id
+            for number, listing, may_be_here in listings
+            if may_be_here
+        ]
+        old = np.fromiter((row_id for each in owners for row_id in _row_ids_of(each)), np.int64)
         new = rows_of((number, listing) for number, listing, _ in listings)
         if len(old):
             self._index.remove(old)
         if len(new.ids):
             self._index.add(new.ids, new.words)
         for kind, table in self._digests.items():
-            table.remove(old.tolist())
+            table.remove(owners)
             table.add(new.digests[kind])
         self.version += 1
         self.changes_since_save += len(listings)

@@ -131,13 +131,14 @@ def serve(data: Path, file: Path | None, host: str | None, port: int | None) -> 
     """Follow the lists and answer /scan and /lookup."""
     import uvicorn
 
-    from unspread.platform_kit import traces
+    from unspread.platform_kit import memory, traces
     from unspread.platform_kit.app import create_app
     from unspread.platform_kit.logs import set_up
 
     settings = Settings.load(data, file, host=host, port=port)
     set_up(as_json=settings.log_json)
     traces.set_up(settings.traces)
+    memory.keep_small()
     app = create_app(settings)
     try:
         uvicorn.run(

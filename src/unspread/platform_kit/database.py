@@ -19,6 +19,7 @@ from unspread.errors import StateError
 _T = TypeVar("_T")
 _BUSY_SECONDS: Final = 30.0
 _LARGEST_GROUP: Final = 512
+_READ_CACHE_KIBIBYTES: Final = 512
 _ERASE_MILLISECONDS: Final = 200
 
 Work = Callable[[sqlite3.Connection], object]
@@ -117,6 +118,9 @@ class Database:
         if connection is None:
             connection = self._connect()
             connection.execute("PRAGMA query_only=ON")
+            # One for each thread: SQLite's own 2 MB would be some 12 in all, of what the system
+            # keeps in its page cache anyway.
+            connection.execute(f"PRAGMA cache_size=-{_READ_CACHE_KIBIBYTES}")
             self._local.connection = connection
             with self._lock:
                 self._readers.append(connection)

@@ -1,12 +1,14 @@
 """A table from digests to listings, 24 bytes for each: exact matches without a dictionary.
 
-Sorted columns hold the bulk; a small dictionary holds what is new. Digests are cut to 128 bits:
-MD5 whole, SHA-256's first half, for which nobody can make a second file (2**128 steps).
+Sorted runs hold the bulk, in memory or mapped from files; a small dictionary holds what is new.
+Digests are cut to 128 bits: MD5 whole, SHA-256's first half, for which nobody can make a second
+file (2**128 steps).
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,136 +17,194 @@ from numpy.typing import NDArray
 
 KEY_BYTES: Final = 16
 _MERGE_AT: Final = 16_384
-_COLUMNS: Final = ("high", "low", "ids")
+_BLOCK_ROWS: Final = 1 << 16
+_COLUMNS: Final = (("high", "<u8"), ("low", "<u8"), ("ids", "<i8"))
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
-    """Replaced as a whole, so that a reader sees the table before or after a merge."""
+class _Run:
+    """Keys that are not changed any more, but for what counts no longer."""
 
     high: NDArray[np.uint64]
     low: NDArray[np.uint64]
     """High and low words of the keys, sorted by the high word."""
     ids: NDArray[np.int64]
     """Row id of each key."""
-    tail: dict[bytes, tuple[int, ...]]
-    """What was added since."""
-    removed: set[int]
-    """Row ids in the columns that count no more."""
+    removed: set[int] = field(default_factory=set)
+    """Owners whose keys here count no more."""
 
-    def sorted_ids(self, key: bytes) -> list[int]:
-        """Row ids in the columns under a key, removed ones too."""
+    def ids_under(self, key: bytes, owner_mask: int) -> Iterator[int]:
+        """Row ids under a key."""
         if not len(self.ids):
-            return []
+            return
         first, second = struct.unpack(">QQ", key)
         at = int(np.searchsorted(self.high, np.uint64(first), "left"))
-        found = []
         while at < len(self.ids) and self.high[at] == first:
-            if self.low[at] == second:
-                found.append(int(self.ids[at]))
+            row_id = int(self.ids[at])
+            if self.low[at] == second and row_id & owner_mask not in self.removed:
+                yield row_id
             at += 1
-        return found
+
+    def alive(self, owner_mask: int) -> Iterator["_Run"]:
+        """What counts, a stretch after the other."""
+        removed = np.fromiter(self.removed, np.int64)
+        for start in range(0, len(self.ids), _BLOCK_ROWS):
+            stretch = slice(start, start + _BLOCK_ROWS)
+            ids = np.asarray(self.ids[stretch])
+            keep = ~np.isin(ids & owner_mask, removed)
+            yield _Run(self.high[stretch][keep], self.low[stretch][keep], ids[keep])
+
+    def with_more(self, other: "_Run") -> "_Run":
+        """Both in one."""
+        at = np.searchsorted(self.high, other.high, "left")
+        return _Run(
+            np.insert(self.high, at, other.high),
+            np.insert(self.low, at, other.low),
+            np.insert(self.ids, at, other.ids),
+        )
+
+
+_NO_RUN: Final = _Run(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Replaced as a whole, so that a reader sees the table before or after a merge."""
+
+    base: _Run
+    recent: _Run
+    """What came since, so that the base can stay in its files."""
+    tail: dict[bytes, tuple[int, ...]]
+    """What came last."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenTable:
+    """What `DigestTable.frozen` gives."""
+
+    _base: _Run
+    _more: _Run
+    _owner_mask: int
+
+    def save(self, stem: Path) -> None:
+        """Write three columns to files that begin with `stem`, for `open`."""
+        count = sum(len(run.ids) for run in self._base.alive(self._owner_mask))
+        about = {"fortran_order": False, "shape": (count + len(self._more.ids),)}
+        with ExitStack() as opened:
+            files = []
+            for name, dtype in _COLUMNS:
+                path = stem.with_name(f"{stem.name}-{name}.npy")
+                files.append(opened.enter_context(path.open("wb")))
+                np.lib.format.write_array_header_1_0(files[-1], about | {"descr": dtype})
+            for run in self._runs():
+                columns = (run.high, run.low, run.ids)
+                for file, column, (_, dtype) in zip(files, columns, _COLUMNS, strict=True):
+                    file.write(column.astype(dtype, copy=False).tobytes())
+
+    def _runs(self) -> Iterator[_Run]:
+        """The base with what came since in its place, a stretch after the other."""
+        more, done = self._more, 0
+        for run in self._base.alive(self._owner_mask):
+            end = int(np.searchsorted(more.high, run.high[-1], "right")) if len(run.ids) else done
+            yield run.with_more(_Run(more.high[done:end], more.low[done:end], more.ids[done:end]))
+            done = end
+        yield _Run(more.high[done:], more.low[done:], more.ids[done:])
 
 
 class DigestTable:
     """Digest → row ids. One thread at a time changes it; others may look up meanwhile.
 
-    An id may stand under several digests, and a digest have several ids.
+    An id may stand under several digests, and a digest have several ids. The owner of an id is the
+    id with the bits of `owner_mask` alone: all of an owner's ids are removed together.
     """
 
-    def __init__(self) -> None:
-        empty = np.empty(0, np.uint64)
-        self._state = _State(empty, empty, np.empty(0, np.int64), {}, set())
+    def __init__(self, owner_mask: int = -1) -> None:
+        self._owner_mask = owner_mask
+        self._state = _State(_NO_RUN, _NO_RUN, {})
         self._tail_keys: dict[int, list[bytes]] = {}
 
     @classmethod
-    def build(cls, blocks: Sequence[tuple[NDArray[np.uint64], NDArray[np.int64]]]) -> "DigestTable":
-        """A table of blocks of keys (n, 2), as big-endian words, and row ids (n,)."""
-        table = cls()
-        if not blocks:
-            return table
-        high = np.concatenate([keys[:, 0] for keys, _ in blocks])
-        low = np.concatenate([keys[:, 1] for keys, _ in blocks])
-        ids = np.concatenate([block_ids for _, block_ids in blocks])
-        order = np.lexsort((ids, low, high))
-        high, low = high[order], low[order]
-        table._state = _State(high, low, ids[order], {}, set())
+    def build(
+        cls, keys: bytes | bytearray, ids: NDArray[np.int64], owner_mask: int = -1
+    ) -> "DigestTable":
+        """A table of keys, 16 bytes each, and the (n,) row ids that stand under them."""
+        table = cls(owner_mask)
+        if len(ids):
+            words = np.frombuffer(keys, ">u8").reshape(-1, 2)
+            high, low = words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
+            order = np.lexsort((low, high))
+            high = high[order]
+            low = low[order]
+            table._state = _State(_Run(high, low, ids[order]), _NO_RUN, {})
         return table
 
-    def save(self, stem: Path) -> None:
-        """Write three columns to files that begin with `stem`, for `open`."""
-        self._merge()
-        state = self._state
-        for name, column in zip(_COLUMNS, (state.high, state.low, state.ids), strict=True):
-            np.save(stem.with_name(f"{stem.name}-{name}.npy"), column)
-
     @classmethod
-    def open(cls, stem: Path) -> "DigestTable":
+    def open(cls, stem: Path, owner_mask: int = -1) -> "DigestTable":
         """The table that `save` wrote, mapped from its files.
 
         Raises:
             OSError, ValueError: if they are not whole.
         """
-        table = cls()
+        table = cls(owner_mask)
         high, low, ids = (
             np.load(stem.with_name(f"{stem.name}-{name}.npy"), mmap_mode="r", allow_pickle=False)
-            for name in _COLUMNS
+            for name, _ in _COLUMNS
         )
-        table._state = _State(high, low, ids, {}, set())
+        table._state = _State(_Run(high, low, ids), _NO_RUN, {})
         return table
+
+    def save(self, stem: Path) -> None:
+        """Write the table to files for `open`."""
+        self.frozen().save(stem)
+
+    def frozen(self) -> FrozenTable:
+        """The table of this moment, to be saved while it changes on."""
+        base = self._state.base
+        copied = _Run(base.high, base.low, base.ids, set(base.removed))
+        return FrozenTable(copied, self._recent_and_tail(), self._owner_mask)
 
     def add(self, pairs: Iterable[tuple[bytes, int]]) -> None:
         """Add digests with their row ids."""
-        pairs = list(pairs)
-        if any(row_id in self._state.removed for _, row_id in pairs):
-            # The columns still hold what was removed under this id; let it go first.
-            self._merge()
         tail = self._state.tail
         for digest, row_id in pairs:
             key = digest[:KEY_BYTES]
             tail[key] = (*tail.get(key, ()), row_id)
-            self._tail_keys.setdefault(row_id, []).append(key)
-        if len(tail) > max(_MERGE_AT, len(self._state.ids) // 8):
-            self._merge()
+            self._tail_keys.setdefault(row_id & self._owner_mask, []).append(key)
+        if len(tail) > _MERGE_AT:
+            self._state = _State(self._state.base, self._recent_and_tail(), {})
+            self._tail_keys = {}
 
-    def remove(self, row_ids: Iterable[int]) -> None:
-        """Remove every digest with one of the row ids; what is not there is left alone."""
+    def remove(self, owners: Iterable[int]) -> None:
+        """Remove every digest of the owners; what is not there is left alone."""
         state = self._state
-        for row_id in row_ids:
-            for key in self._tail_keys.pop(row_id, ()):
-                rest = tuple(each for each in state.tail.get(key, ()) if each != row_id)
+        for owner in owners:
+            for key in self._tail_keys.pop(owner, ()):
+                held = state.tail.get(key, ())
+                rest = tuple(each for each in held if each & self._owner_mask != owner)
                 if rest:
                     state.tail[key] = rest
                 else:
                     state.tail.pop(key, None)
-            if len(state.ids):
-                state.removed.add(row_id)
+            for run in (state.base, state.recent):
+                if len(run.ids):
+                    run.removed.add(owner)
 
     def find(self, digest: bytes) -> tuple[int, ...]:
         """Row ids listed under a digest, ascending."""
         state = self._state
         key = digest[:KEY_BYTES]
-        found = {each for each in state.sorted_ids(key) if each not in state.removed}
-        found.update(state.tail.get(key, ()))
+        found = set(state.tail.get(key, ()))
+        for run in (state.base, state.recent):
+            found.update(run.ids_under(key, self._owner_mask))
         return tuple(sorted(found))
 
-    def _merge(self) -> None:
+    def _recent_and_tail(self) -> _Run:
         state = self._state
-        if not state.tail and not state.removed:
-            return
-        high, low, ids = state.high, state.low, state.ids
-        if state.removed:
-            keep = ~np.isin(ids, np.fromiter(state.removed, np.int64))
-            high, low, ids = high[keep], low[keep], ids[keep]
+        run = _NO_RUN
+        for alive in state.recent.alive(self._owner_mask):
+            run = run.with_more(alive)
         rows = sorted((key, each) for key, found in state.tail.items() for each in found)
         keys = np.frombuffer(b"".join(key for key, _ in rows), ">u8").reshape(-1, 2)
-        new = keys.astype(np.uint64)
-        at = np.searchsorted(high, new[:, 0], "left")
-        self._tail_keys = {}
-        self._state = _State(
-            np.insert(high, at, new[:, 0]),
-            np.insert(low, at, new[:, 1]),
-            np.insert(ids, at, np.array([each for _, each in rows], np.int64)),
-            {},
-            set(),
-        )
+        words = keys.astype(np.uint64)
+        ids = np.array([each for _, each in rows], np.int64)
+        return run.with_more(_Run(words[:, 0], words[:, 1], ids))

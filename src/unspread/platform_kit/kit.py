@@ -38,7 +38,7 @@ _PROBES_ON_LOOP = 32
 _SEARCH_BATCH = 2_500
 """One pass over the catalogue looks for so many listings at most."""
 _MATCH_BATCH = 100
-_TAKE_BATCH = 10_000
+_TAKE_BATCH = 2_500
 _TAKE_ON_LOOP = 100
 """More changes at once go into the bank beside the event loop."""
 _FLOOD_SECONDS = 3600.0
@@ -107,6 +107,8 @@ class Kit:
     """Whether the bank holds what the store holds."""
     new_listings: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the catalogue is to be searched."""
+    snapshot_is_due: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the bank is to be written into a file."""
     _new_feedback: dict[str, asyncio.Event] = field(default_factory=dict)
     said_at: dict[str, datetime] = field(default_factory=dict)
     """By list name: when this process last told the clearinghouse how far it is."""
@@ -497,6 +499,8 @@ class Kit:
             if await self._take_changes(self.bank):
                 self.metrics.bank_rows.set(len(self.bank))
                 self.new_listings.set()
+                if self._is_due(self.bank):
+                    self.snapshot_is_due.set()
 
     async def _take_changes(self, bank: Bank) -> bool:
         """Bring a bank up to the store; whether it was behind."""
@@ -524,13 +528,20 @@ class Kit:
             OSError: if it cannot be written.
         """
         bank, data = self.bank, self.settings.data
-        many = bank.changes_since_save >= self.settings.snapshot_after_changes
-        if not many and not (bank.erased_since_save and snapshots.exists(data)):
+        if not (self._is_due(bank) or (bank.erased_since_save and snapshots.exists(data))):
             return False
         async with self._catching_up:
-            await asyncio.to_thread(snapshots.save, data, self.store, bank)
+            frozen = await asyncio.to_thread(bank.frozen)
+        await asyncio.to_thread(snapshots.save, data, self.store, frozen)
+        del bank, frozen
         await self.share_snapshot()
         return True
+
+    def _is_due(self, bank: Bank) -> bool:
+        """Whether a bank has to go into a new file: memory is kept small, queries quick."""
+        return bank.waits_long or (
+            not bank.is_in_file and bank.changes_since_save >= self.settings.snapshot_after_changes
+        )
 
     async def share_snapshot(self) -> None:
         """Match from the newest snapshot, once there is another: all processes map one file.
@@ -543,6 +554,7 @@ class Kit:
             if newest == self._snapshot:
                 return
             self._snapshot = newest
+            self.bank.give_back()
             bank = await asyncio.to_thread(snapshots.load, data, self.store, self.names)
             if bank is not None:
                 if await self._take_changes(bank):

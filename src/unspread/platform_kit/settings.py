@@ -195,7 +195,7 @@ class Settings(_Section, frozen=True):
     feedback_flush_seconds: Seconds = 5.0
     """How often refused uploads are summed up and reported."""
     snapshot_after_changes: Positive = 100_000
-    """Write a new snapshot of the bank after so many changes."""
+    """From so many listings on the bank is kept in a file that all processes share."""
     replica: bool = False
     """Follow the data directory of another process instead of the lists themselves."""
 

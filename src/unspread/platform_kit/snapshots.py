@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from unspread.match import SnapshotError
-from unspread.platform_kit.bank import Bank
+from unspread.platform_kit.bank import Bank, SavedBank
 from unspread.platform_kit.store import Store
 
 log = structlog.get_logger("unspread.platform")
@@ -43,8 +43,10 @@ def current(data: Path) -> str:
         return ""
 
 
-def save(data: Path, store: Store, bank: Bank) -> None:
+def save(data: Path, store: Store, bank: SavedBank) -> None:
     """Write a snapshot and make it the current one; older ones are deleted.
+
+    One process at a time: the one that follows the lists.
 
     Raises:
         OSError: if it cannot be written; the one before stays.

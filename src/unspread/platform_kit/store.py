@@ -462,6 +462,10 @@ class Store:
             )
         )
 
+    def all_active_count(self) -> int:
+        """How many listings of all lists are matched."""
+        return sum(self.active_count(each.number) for each in self.lists())
+
     def written_before(self, number: int, sequence: int) -> list[Listing]:
         """Active listings of a list that nothing has written since before `sequence`."""
 

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from unspread.model import (
     Media,
     State,
 )
+from unspread.platform_kit import digests
 from unspread.platform_kit.bank import Bank, Probe, rows_of
 from unspread.platform_kit.digests import DigestTable
 from unspread.platform_kit.packing import pack, unpack
@@ -122,26 +126,35 @@ def test_a_disabled_list_matches_nothing_and_loses_nothing():
 
 
 digest_steps = st.lists(
-    st.tuples(st.booleans(), st.sampled_from(VALUES), st.integers(0, 4)), max_size=30
+    st.tuples(st.booleans(), st.sampled_from(VALUES), st.integers(0, 4), st.integers(0, 1)),
+    max_size=40,
 )
 
 
-@settings(max_examples=100, deadline=None)
-@given(digest_steps, st.integers(0, 30))
-def test_a_digest_table_is_a_dictionary_of_sets(steps, merge_at):
-    table, model = DigestTable(), {}
-    for count, (adds, value, row_id) in enumerate(steps):
-        if count == merge_at:
-            table._merge()
-        if adds and row_id not in model.get(value, set()):
-            table.add([(value, row_id)])
-            model.setdefault(value, set()).add(row_id)
-        elif not adds:
-            table.remove([row_id])
-            for ids in model.values():
-                ids.discard(row_id)
-    for value in VALUES:
-        assert table.find(value) == tuple(sorted(model.get(value, ())))
+@settings(max_examples=150, deadline=None)
+@given(digest_steps, st.sets(st.integers(0, 40)), st.integers(1, 9))
+def test_a_digest_table_is_a_dictionary_of_sets(steps, saves, merge_at):
+    """Through merges, and files written while it changes on; all ids of an owner go at once."""
+    table, model = DigestTable(owner_mask=~1), {}
+    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "_MERGE_AT", merge_at)
+        patch.setattr(digests, "_BLOCK_ROWS", 3)
+        for count, (adds, value, owner, variant) in enumerate(steps):
+            row_id = 2 * owner + variant
+            if count in saves:
+                frozen = table.frozen()
+                table.remove([0, 2, 4])
+                frozen.save(Path(directory) / f"{count}")
+                table = DigestTable.open(Path(directory) / f"{count}", owner_mask=~1)
+            if adds and row_id not in model.get(value, set()):
+                table.add([(value, row_id)])
+                model.setdefault(value, set()).add(row_id)
+            elif not adds:
+                table.remove([2 * owner])
+                for ids in model.values():
+                    ids -= {2 * owner, 2 * owner + 1}
+        for value in VALUES:
+            assert table.find(value) == tuple(sorted(model.get(value, ())))
 
 
 @given(prints)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 DECODERS = ("PIL", "av", "imagecodecs", "pillow_heif", "simplejpeg")
-ON_REQUEST = ("boto3", "obstore", "opentelemetry", "psycopg", "pyarrow")
+ON_REQUEST = ("boto3", "obstore", "opentelemetry", "psycopg", "pyarrow", "webauthn")
 
 
 def test_the_server_itself_loads_no_decoder():

@@ -10,21 +10,38 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from tests.unit.platform_kit.conftest import REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
 from unspread.errors import StateError
-from unspread.platform_kit import snapshots
-from unspread.platform_kit.app import _sole_leader, follow_once
+from unspread.match.kernel import choose
+from unspread.match.snapshot import opened
+from unspread.model import Kind
+from unspread.platform_kit import bank, snapshots
+from unspread.platform_kit.app import _sole_leader, follow_once, load_bank
 from unspread.platform_kit.settings import Settings
 from unspread.platform_kit.store import Store
 from unspread.testing.stand_in import ADDRESS
 
 
 def saved(platform: Platform) -> None:
-    platform.kit.settings = msgspec.structs.replace(platform.kit.settings, snapshot_after_changes=1)
-    assert asyncio.run(platform.kit.save_snapshot())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bank, "_WAITING_ROWS", 1)
+        platform.kit.settings = msgspec.structs.replace(
+            platform.kit.settings, snapshot_after_changes=1
+        )
+        assert asyncio.run(platform.kit.save_snapshot())
+
+
+def halves_in_snapshot(data: Path, value: bytes) -> bool:
+    """Whether a file of the snapshot holds a fingerprint, in the order in which it keeps bits."""
+    words = np.frombuffer(value, "<u8").astype(np.uint64).reshape(1, 4)
+    files = [each for each in (data / "snapshots").rglob("*") if each.is_file()]
+    (order, _), *_ = [opened(each) for each in files if each.name == "index"]
+    wanted = choose().permuted(words, order)[0, :2].tobytes()
+    return any(wanted in file.read_bytes() for file in files)
 
 
 def test_a_restart_from_a_snapshot_matches_what_was_listed_before_and_after_it(
@@ -47,9 +64,12 @@ def test_a_restart_from_a_snapshot_matches_what_was_listed_before_and_after_it(
 
 def test_what_was_withdrawn_leaves_the_snapshot_too(platform, clearinghouse):
     listing_id = clearinghouse.protect(picture(1))
+    clearinghouse.protect(picture(2))
     platform.sync()
-    value = platform.kit.store.listing(0, listing_id).fingerprints[0].value
+    listing = platform.kit.store.listing(0, listing_id)
+    value = next(each.value for each in listing.fingerprints if each.kind is Kind.PDQ)
     saved(platform)
+    assert halves_in_snapshot(platform.data, value)
 
     clearinghouse.take_back(listing_id)
     platform.sync()
@@ -58,9 +78,40 @@ def test_what_was_withdrawn_leaves_the_snapshot_too(platform, clearinghouse):
     )
     assert asyncio.run(platform.kit.save_snapshot())
 
-    files = [each for each in (platform.data / "snapshots").rglob("*") if each.is_file()]
-    assert files
-    assert not any(value[:8] in file.read_bytes() for file in files)
+    assert not halves_in_snapshot(platform.data, value)
+    assert platform.scan(altered(2)).decision == "refuse"
+
+
+def test_a_large_store_is_written_into_a_snapshot_and_matched_from_there(platform, clearinghouse):
+    clearinghouse.protect(picture(1))
+    platform.sync()
+    in_memory = platform.kit.bank
+    kit = platform.kit
+    kit.settings = msgspec.structs.replace(kit.settings, snapshot_after_changes=1)
+    asyncio.run(load_bank(kit))
+    assert not kit.bank.is_in_file
+    asyncio.run(load_bank(kit, may_save=True))
+    assert kit.bank.is_in_file
+    assert (len(kit.bank), kit.bank.sequence) == (len(in_memory), in_memory.sequence)
+    assert platform.scan(altered(1)).decision == "refuse"
+
+
+def test_changes_go_on_while_a_snapshot_is_written(platform, clearinghouse, monkeypatch):
+    clearinghouse.protect(picture(1))
+    platform.sync()
+    write = snapshots.save
+
+    def meanwhile(*given) -> None:
+        write(*given)
+        clearinghouse.protect(picture(2))
+        platform.sync()
+        assert platform.scan(altered(2)).decision == "refuse"
+
+    monkeypatch.setattr(snapshots, "save", meanwhile)
+    before = platform.kit.bank
+    saved(platform)
+    assert platform.kit.bank is not before
+    assert [platform.scan(altered(seed)).decision for seed in (1, 2)] == ["refuse"] * 2
 
 
 @pytest.mark.parametrize("name", ["current", "index", "sha256-ids.npy"])

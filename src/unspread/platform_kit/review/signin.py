@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import sqlite3
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,16 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
-
-import webauthn
-from webauthn.helpers import bytes_to_base64url
-from webauthn.helpers.exceptions import WebAuthnException
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from unspread.crypto import sha256
 from unspread.errors import InputError, TrustError
@@ -148,17 +139,9 @@ class SignIn:
         row = self._invitation(invitation)
         if row is None:
             raise SignInError("this invitation is not known, was used, or is too old")
-        options = webauthn.generate_registration_options(
-            rp_id=self._site,
-            rp_name="Unspread review",
-            user_name=row["name"],
-            challenge=self._challenge("registration"),
-            authenticator_selection=AuthenticatorSelectionCriteria(
-                resident_key=ResidentKeyRequirement.REQUIRED,
-                user_verification=UserVerificationRequirement.REQUIRED,
-            ),
-        )
-        return _as_json(options)
+        from unspread.platform_kit.review import passkeys
+
+        return passkeys.options_to_make(self._site, row["name"], self._challenge("registration"))
 
     def register(self, invitation: str, credential: dict[str, Any]) -> str:
         """Make the reviewer and the passkey, and sign them in; the session's text.
@@ -166,18 +149,19 @@ class SignIn:
         Raises:
             SignInError: if the invitation or the credential does not hold.
         """
+        from unspread.platform_kit.review import passkeys
+
         row = self._invitation(invitation)
         if row is None:
             raise SignInError("this invitation is not known, was used, or is too old")
         try:
-            verified = webauthn.verify_registration_response(
-                credential=credential,
-                expected_challenge=self._spent_challenge(credential, "registration"),
-                expected_rp_id=self._site,
-                expected_origin=self._origin,
-                require_user_verification=True,
+            verified = passkeys.verified_new(
+                credential,
+                challenge=self._spent_challenge(credential, "registration"),
+                site=self._site,
+                origin=self._origin,
             )
-        except WebAuthnException:
+        except passkeys.WebAuthnException:
             raise SignInError("this passkey could not be checked") from None
         now = time_text(self._clock())
 
@@ -210,14 +194,9 @@ class SignIn:
 
     def authentication(self) -> dict[str, Any]:
         """What the browser needs to use a passkey (`PublicKeyCredentialRequestOptions`)."""
-        allow: list[PublicKeyCredentialDescriptor] = []
-        options = webauthn.generate_authentication_options(
-            rp_id=self._site,
-            challenge=self._challenge("authentication"),
-            allow_credentials=allow,
-            user_verification=UserVerificationRequirement.REQUIRED,
-        )
-        return _as_json(options)
+        from unspread.platform_kit.review import passkeys
+
+        return passkeys.options_to_use(self._site, self._challenge("authentication"))
 
     def authenticate(self, credential: dict[str, Any]) -> str:
         """Sign in with a passkey; the session's text.
@@ -225,8 +204,10 @@ class SignIn:
         Raises:
             SignInError: if it is not a passkey of an active reviewer, or does not hold.
         """
+        from unspread.platform_kit.review import passkeys
+
         try:
-            credential_id = webauthn.base64url_to_bytes(str(credential.get("rawId", "")))
+            credential_id = _from_base64url(str(credential.get("rawId", "")))
         except ValueError:
             raise SignInError("this passkey could not be read") from None
         row = self._store.read(
@@ -241,16 +222,15 @@ class SignIn:
         if row is None:
             raise SignInError("this passkey is not known here")
         try:
-            verified = webauthn.verify_authentication_response(
-                credential=credential,
-                expected_challenge=challenge,
-                expected_rp_id=self._site,
-                expected_origin=self._origin,
-                credential_public_key=row["public_key"],
-                credential_current_sign_count=row["sign_count"],
-                require_user_verification=True,
+            verified = passkeys.verified_use(
+                credential,
+                challenge=challenge,
+                site=self._site,
+                origin=self._origin,
+                public_key=row["public_key"],
+                sign_count=row["sign_count"],
             )
-        except WebAuthnException:
+        except passkeys.WebAuthnException:
             raise SignInError("this passkey could not be checked") from None
         self._store.write(
             lambda c: c.execute(
@@ -270,7 +250,7 @@ class SignIn:
             connection.execute(
                 "INSERT INTO review_challenges VALUES (?, ?, ?)",
                 (
-                    _digest(bytes_to_base64url(challenge)),
+                    _digest(urlsafe_b64encode(challenge).decode().rstrip("=")),
                     purpose,
                     time_text(now + CHALLENGE_LASTS),
                 ),
@@ -282,11 +262,9 @@ class SignIn:
     def _spent_challenge(self, credential: dict[str, Any], purpose: str) -> bytes:
         """The challenge that a credential answers, if we made it; it serves no second time."""
         try:
-            client = json.loads(
-                webauthn.base64url_to_bytes(credential["response"]["clientDataJSON"])
-            )
+            client = json.loads(_from_base64url(credential["response"]["clientDataJSON"]))
             text = str(client["challenge"])
-            challenge = webauthn.base64url_to_bytes(text)
+            challenge = _from_base64url(text)
         except (KeyError, TypeError, ValueError, RecursionError):
             raise SignInError("this passkey could not be read") from None
         now = time_text(self._clock())
@@ -395,6 +373,6 @@ def _digest(text: str) -> bytes:
     return sha256(b"unspread/v1/review-secret", text.encode())
 
 
-def _as_json(options: Any) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(webauthn.options_to_json(options))
-    return made
+def _from_base64url(text: str) -> bytes:
+    """Bytes of text without padding, as browsers write it."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
