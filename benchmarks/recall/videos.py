@@ -2,9 +2,9 @@
 
 Clips are made from photographs and drawn patterns in six ways, in five codecs and four containers.
 Listings are dense, as a person submits them; a platform scans keyframes, and once a second. Clips
-share no photograph; those with an odd number begin with the same title card of a second, which
-must not make two of them a match. Pictures, too: a frame of a listed video, and a listed frame in
-a video.
+share no photograph; those with an odd number begin with the same title card, still for a second or
+moving for two, which must not make two of them a match. Pictures, too: a frame of a listed video,
+and a listed frame in a video.
 """
 
 import tempfile
@@ -28,8 +28,9 @@ from unspread.fingerprint import (
     scan_media,
 )
 from unspread.fingerprint.score import (
+    MATCH_FRAMES,
     MATCH_SHARE,
-    MATCH_SHARE_OF_ONE_VIEW,
+    MATCH_SHARE_OF_A_TITLE,
     Score,
     best_score,
     distances,
@@ -163,9 +164,9 @@ def clip(
     """One of six kinds, `SECONDS` long."""
     random = np.random.default_rng(number)
     count = SECONDS * RATE
-    if number % 2:
-        yield from [ImageOps.fit(card, SIZE)] * RATE
-        count -= RATE
+    title = _title(number, card)
+    yield from title
+    count -= len(title)
     kind = number % KINDS
     if kind == 3:
         # A drawn pattern that is drawn on.
@@ -202,6 +203,20 @@ def clip(
         yield image
 
 
+def _title(number: int, card: Image.Image) -> Frames:
+    """None, a card for a second, or one that is zoomed into for two: strangers share them."""
+    if not number % 2:
+        return []
+    if number % 4 == 1:
+        return [ImageOps.fit(card, SIZE)] * RATE
+    wide = ImageOps.fit(card, SIZE)
+    steps = np.linspace(0, 1 / 6, 2 * RATE)
+    corners = [(SIZE[0] * step, SIZE[1] * step) for step in steps]
+    return [
+        wide.resize(SIZE, box=(left, top, SIZE[0] - left, SIZE[1] - top)) for left, top in corners
+    ]
+
+
 def written(folder: Path, frames: Frames, how: str | dict[str, str]) -> Path:
     """A film by one of `WRITERS`, or by x264 with these options."""
     encoder, options = ("libx264", how) if isinstance(how, dict) else WRITERS[how]
@@ -219,7 +234,7 @@ def written(folder: Path, frames: Frames, how: str | dict[str, str]) -> Path:
 
 def _stills(frames: Frames, listing: MediaFingerprint, found: Found) -> None:
     """Frames as pictures, small and coarse, against the listed video."""
-    for frame in frames[RATE + 5 :: 2 * RATE]:
+    for frame in frames[2 * RATE + 5 :: 2 * RATE]:
         scan = scan_media(encoded(frame.resize((320, 180)), "JPEG", quality=70), windows=False)
         if scan.qualities[0] >= MIN_PDQ_QUALITY:
             found.stills_found.append(_nearest([scan.fingerprint], listing.fingerprints))
@@ -227,7 +242,7 @@ def _stills(frames: Frames, listing: MediaFingerprint, found: Found) -> None:
 
 def _listed_pictures(frames: Frames) -> Iterator[list[Fingerprint]]:
     """A frame of each two seconds as a listed picture: the whole, and its windows."""
-    for frame in frames[RATE + 5 :: 2 * RATE]:
+    for frame in frames[2 * RATE + 5 :: 2 * RATE]:
         listing = _worth(fingerprint_image(encoded(frame, "PNG")).fingerprints)
         if any(each.part is Part.WHOLE for each in listing):
             yield listing
@@ -307,7 +322,7 @@ def _say(report: Report, count: int, found: Found) -> None:
         at_most=0.0,
     )
     report.row(
-        "highest share of frames among them (a title card in common)",
+        "highest share of frames among them (a title in common)",
         max(map(_share, found.distinct)),
         "",
     )
@@ -326,7 +341,8 @@ def _say(report: Report, count: int, found: Found) -> None:
         f"{count} clips of {SECONDS} s, {SIZE[0]} x {SIZE[1]}: pans and zooms, slide shows, shaking"
         " and noisy ones, drawn patterns, long zooms, cuts twice a second; "
         f"{', '.join(WRITERS)} in turn. A clip matches from a share of {MATCH_SHARE} on, of its "
-        f"frames or the listing's; beyond {MATCH_SHARE_OF_ONE_VIEW} if these all look the same. "
+        f"frames or the listing's; beyond {MATCH_SHARE_OF_A_TITLE} if these all look the same or "
+        f"are fewer than {MATCH_FRAMES}. "
         "The share of frames is the larger of both, its mean and its least over the clips."
     )
 

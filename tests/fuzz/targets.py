@@ -40,14 +40,7 @@ def video(data: bytes) -> None:
         return
     if is_video:
         for sampling in Sampling:
-            _refusing(
-                scan_media,
-                data,
-                sampling=sampling,
-                max_frames=4,
-                frames_with_windows=1,
-                limits=LIMITS,
-            )
+            _refusing(scan_media, data, sampling=sampling, max_frames=4, limits=LIMITS)
 
 
 def text(data: bytes) -> None:

@@ -21,9 +21,9 @@ def apart(count: int, seed: int = 0) -> list[Fingerprint]:
 
 def test_a_score_counts_frames_both_ways():
     listing = apart(10)
-    found = score(listing[:2] + apart(6, seed=1), listing, 31)
-    assert (found.matched_of_query, found.frames_of_query) == (2, 8)
-    assert (found.matched_of_listing, found.frames_of_listing) == (2, 10)
+    found = score(listing[:3] + apart(6, seed=1), listing, 31)
+    assert (found.matched_of_query, found.frames_of_query) == (3, 9)
+    assert (found.matched_of_listing, found.frames_of_listing) == (3, 10)
     assert found.is_match
     assert not score(apart(8, seed=1), listing, 31).is_match
     assert not score([], listing, 31).is_match
@@ -40,8 +40,10 @@ def test_the_radius_of_a_score_is_inclusive(step, matched):
         pytest.param([0], 1, False, id="half of a film that was looked at twice"),
         pytest.param([0, 4, 8, 12], 6, False, id="two fifths, and all look the same"),
         pytest.param([0, 4, 8, 12], 3, True, id="more than half"),
-        pytest.param([0, 40], 8, True, id="a fifth, and two views"),
-        pytest.param([0, 40], 9, False, id="two views, and less than a fifth"),
+        pytest.param([0, 4, 40], 12, True, id="a fifth, and two views"),
+        pytest.param([0, 4, 40], 13, False, id="two views, and less than a fifth"),
+        pytest.param([0, 40], 2, False, id="two frames, as of a title that moves"),
+        pytest.param([0, 40], 1, True, id="two frames that are most of the film"),
         pytest.param([0], 0, True, id="all of a film of one view"),
     ],
 )
@@ -54,7 +56,14 @@ def test_a_title_card_in_common_makes_no_match(shown, others, is_match):
 
 @pytest.mark.parametrize(
     ("matched", "frames", "varied", "enough"),
-    [(2, 10, True, True), (1, 6, True, False), (5, 10, False, False), (6, 10, False, True)],
+    [
+        (3, 15, True, True),
+        (3, 16, True, False),
+        (2, 10, True, False),
+        (2, 3, True, True),
+        (5, 10, False, False),
+        (6, 10, False, True),
+    ],
 )
 def test_how_much_is_enough(matched, frames, varied, enough):
     assert is_enough(matched, frames, is_varied=varied) == enough

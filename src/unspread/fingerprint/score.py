@@ -11,11 +11,14 @@ from unspread.fingerprint.result import MediaScan
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 
 MATCH_SHARE: Final = 0.2
-"""Share of frames, of either video, from which on two videos match by more than one view."""
+"""Share of frames, of either video, from which on two videos match by more than a title."""
 
-MATCH_SHARE_OF_ONE_VIEW: Final = 0.5
-"""Beyond this share two videos match even if all that they share looks the same, as a title card
-does; so that a film of one view still matches its copies."""
+MATCH_FRAMES: Final = 3
+"""A title that moves has two views soon, but strangers who share it share few frames."""
+
+MATCH_SHARE_OF_A_TITLE: Final = 0.5
+"""Beyond this share two videos match even if all that they share looks the same, or is few frames;
+so that short films, and such as hardly move, still match their copies."""
 
 _TURNS: Final = 8
 
@@ -26,9 +29,9 @@ def is_enough(matched: int, frames: int, *, is_varied: bool) -> bool:
     Args:
         is_varied: what `are_varied` says of the frames that matched.
     """
-    if is_varied:
+    if is_varied and matched >= MATCH_FRAMES:
         return matched >= MATCH_SHARE * frames
-    return matched > MATCH_SHARE_OF_ONE_VIEW * frames
+    return matched > MATCH_SHARE_OF_A_TITLE * frames
 
 
 def are_varied(frames: Iterable[Sequence[bytes]]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from unspread.fingerprint.score import is_enough
+from unspread.fingerprint.score import MATCH_SHARE, is_enough
 from unspread.model import Kind, Level, ListingId, Media, Part
 from unspread.platform_kit.settings import ListSettings, Response
 from unspread.platform_kit.store import ActionKind
@@ -48,11 +48,13 @@ class Match:
     def is_partial(self) -> bool:
         """Whether it says only that a part is shared: a window, or few frames of a video.
 
-        Or a title card, which two videos may share by chance; a listed picture is none.
+        Or a title, which two videos may share by chance; a listed picture is none.
         """
-        is_varied = self.is_varied or self.media is Media.IMAGE
-        few = not is_enough(self.matched_frames, self.frames, is_varied=is_varied)
-        return self.kind is Kind.PDQ and (self.part is Part.WINDOW or few)
+        if self.media is Media.IMAGE:
+            is_few = self.matched_frames < MATCH_SHARE * self.frames
+        else:
+            is_few = not is_enough(self.matched_frames, self.frames, is_varied=self.is_varied)
+        return self.kind is Kind.PDQ and (self.part is Part.WINDOW or is_few)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,16 @@ def test_a_listing_that_floods_holds_and_no_longer_refuses():
         pytest.param({"part": Part.WINDOW}, "hold", id="only a window matches"),
         pytest.param({"matched_frames": 1, "frames": 6}, "hold", id="one frame of six"),
         pytest.param({"matched_frames": 2, "frames": 10}, "refuse", id="a fifth of the frames"),
+        pytest.param(
+            {"media": Media.VIDEO, "matched_frames": 3, "frames": 15},
+            "refuse",
+            id="a fifth of the frames of a listed video",
+        ),
+        pytest.param(
+            {"media": Media.VIDEO, "matched_frames": 2, "frames": 10},
+            "hold",
+            id="two frames of a listed video, as of a title that moves",
+        ),
         pytest.param({"matched_frames": 1, "frames": 1}, "refuse", id="a picture"),
         pytest.param(
             {"media": Media.VIDEO, "matched_frames": 4, "frames": 8, "is_varied": False},
