@@ -30,7 +30,7 @@ country = "Ruritania"
 name = "Old Line"
 about = "Looked at last year."
 url = "https://old.example/"
-source = "https://old.example/"
+source = "a letter of [May"
 verified_on = {TODAY - timedelta(days=365)}
 """
 
@@ -74,11 +74,13 @@ def test_their_helplines_are_shown_with_the_day_of_their_check_and_old_ones_flag
     fresh = page.locator("li", has=page.get_by_role("heading", name="Fresh Line"))
     old = page.locator("li", has=page.get_by_role("heading", name="Old Line"))
     expect(fresh).to_contain_text("Checked on")
+    expect(fresh).to_contain_text("Source: fresh.example")
     expect(fresh).to_contain_text("Mo-Fr 9-17")
     expect(fresh).to_contain_text("under 25")
     expect(fresh).to_contain_text("English, Español, rm")
     expect(fresh.get_by_role("link", name="+00 1 234")).to_have_attribute("href", "tel:+001234")
     expect(old).to_contain_text("Not checked lately: it may have changed.")
+    expect(old).to_contain_text("Source: a letter of [May")
     expect(page.get_by_text("CyberTipline")).to_have_count(0)
     page.close()
 

@@ -40,13 +40,27 @@ class HelpEntry:
             raise InputError("every helpline needs a name and its source")
         if not (self.phone or self.url):
             raise InputError(f"{self.name}: a helpline needs a number or an address")
-        if self.url and urlsplit(self.url).scheme != "https":
+        if self.url and _scheme_and_host(self.url)[0] != "https":
             raise InputError(f"{self.name}: its address should begin with https://")
 
     @property
     def phone_digits(self) -> str:
         """For a `tel:` link."""
         return "".join(each for each in self.phone if each.isdigit() or each == "+")
+
+    @property
+    def source_site(self) -> str:
+        """The source in short: whose site it is, or the words that the operator wrote."""
+        return _scheme_and_host(self.source)[1] or self.source
+
+
+def _scheme_and_host(address: str) -> tuple[str, str]:
+    """Empty where `address` is none."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme, parts.hostname or ""
+    except ValueError:
+        return "", ""
 
 
 def read_help(path: Path, today: date) -> list[tuple[str, list[HelpEntry]]]:
