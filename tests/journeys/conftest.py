@@ -164,11 +164,19 @@ def stand(server: Stand) -> Stand:
     return server
 
 
-@pytest.fixture
-def open_page(chromium: Browser, stand: Stand) -> Iterator[Callable[..., Page]]:
+@pytest.fixture(
+    params=[
+        pytest.param((390, 844), id="phone"),
+        pytest.param((320, 640), id="narrow", marks=pytest.mark.long),
+    ]
+)
+def open_page(
+    chromium: Browser, stand: Stand, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Page]]:
+    """Every path of the page, on a phone and on the narrowest screen there is."""
     pages = []
 
-    def open_one(path: str, width: int = 390, height: int = 844) -> Page:
+    def open_one(path: str, width: int = request.param[0], height: int = request.param[1]) -> Page:
         page = chromium.new_page(viewport={"width": width, "height": height}, locale="en-US")
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: pytest.fail(str(error)))

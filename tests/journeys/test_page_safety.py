@@ -23,7 +23,7 @@ def test_the_app_switcher_is_shown_an_empty_page(open_page: Open) -> None:
     page.evaluate(HIDE, "hidden")
     expect(page.locator("#cover")).to_be_visible()
     box = page.locator("#cover").bounding_box()
-    assert box == {"x": 0, "y": 0, "width": 390, "height": 844}
+    assert box == {"x": 0, "y": 0, **(page.viewport_size or {})}
     page.evaluate(HIDE, "visible")
     expect(page.locator("#cover")).to_be_hidden()
 

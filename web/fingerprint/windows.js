@@ -166,13 +166,15 @@ function fillContrast(contrast, table, half, margin) {
   const first = Math.max(0, margin - 2 * half);
   for (let row = first; row + outer + first <= rows; row++) {
     // The corners of both squares, walking along the row: this is most of the search.
-    let [above, below] = [row * wide + first, (row + outer) * wide + first];
-    let [top, bottom] = [above + half * wide + half, above + (half + inner) * wide + half];
-    let at = (row + 2 * half) * columns + first + 2 * half;
-    for (const end = above + columns - outer - 2 * first; above <= end; above++, below++, top++, bottom++, at++) {
-      const around = sums[below + outer] - sums[above + outer] - sums[below] + sums[above];
-      const within = sums[bottom + inner] - sums[top + inner] - sums[bottom] + sums[top];
-      contrast[at] = within / innerCells - (around - within) / ringCells;
+    const above = sums.subarray(row * wide + first, (row + 1) * wide - first);
+    const below = sums.subarray((row + outer) * wide + first, (row + outer + 1) * wide - first);
+    const top = sums.subarray((row + half) * wide + first + half, (row + half + 1) * wide);
+    const bottom = sums.subarray((row + half + inner) * wide + first + half, (row + half + inner + 1) * wide);
+    const into = contrast.subarray((row + 2 * half) * columns + first + 2 * half);
+    for (let at = 0, right = outer; right < above.length; at++, right++) {
+      const around = below[right] - above[right] - below[at] + above[at];
+      const within = bottom[at + inner] - top[at + inner] - bottom[at] + top[at];
+      into[at] = within / innerCells - (around - within) / ringCells;
     }
   }
 }
@@ -201,11 +203,15 @@ function anchors(table, sizes, contrasts) {
   for (let row = margin; row < rows - margin; row++) {
     for (let column = margin; column < columns - margin; column++) {
       const at = row * columns + column;
-      const strength = Math.abs(here[at]);
-      if (!(strength > MIN_CONTRAST)) continue;
-      const sign = Math.sign(here[at]);
-      // Most places end here, without a call.
-      if (sign * here[at + 1] > strength || sign * here[at - 1] > strength) continue;
+      const value = here[at];
+      // Most places end here, without a call: at NaN too.
+      if (value > MIN_CONTRAST) {
+        if (here[at + 1] > value || here[at - 1] > value || here[at + columns] > value) continue;
+      } else if (value < -MIN_CONTRAST) {
+        if (here[at + 1] < value || here[at - 1] < value || here[at + columns] < value) continue;
+      } else continue;
+      const sign = Math.sign(value);
+      const strength = Math.abs(value);
       if (!isHighest(here, at, columns, sign, strength)) continue;
       if (!isHighest(smaller, at, columns, sign, strength) || !isHighest(larger, at, columns, sign, strength)) continue;
       /** @param {number} step */

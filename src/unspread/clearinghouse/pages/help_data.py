@@ -58,9 +58,9 @@ def _scheme_and_host(address: str) -> tuple[str, str]:
     """Empty where `address` is none."""
     try:
         parts = urlsplit(address)
-        return parts.scheme, parts.hostname or ""
     except ValueError:
         return "", ""
+    return parts.scheme, parts.hostname or ""
 
 
 def read_help(path: Path, today: date) -> list[tuple[str, list[HelpEntry]]]:
