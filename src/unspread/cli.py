@@ -10,6 +10,7 @@ from unspread.errors import InputError, StateError, TransportError, TrustError, 
 
 COMMANDS: Final = {
     "audit": ("unspread.feed.audit_command:audit", "Check a public log."),
+    "check": ("unspread.check_command:check", "Say what this installation computes with."),
     "clearinghouse": ("unspread.clearinghouse.commands:clearinghouse", "Run a clearinghouse."),
     "compare": ("unspread.fingerprint.commands:compare", "Say how alike two files are."),
     "demo": ("unspread.demo.command:demo", "Try everything on this machine, in training mode."),

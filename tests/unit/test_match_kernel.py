@@ -129,3 +129,37 @@ def test_the_neon_kernel_finds_what_plain_c_finds(tmp_path):
         ["qemu-aarch64", program], capture_output=True, text=True, check=True, timeout=200
     )
     assert done.stdout == "neon 0\n"
+
+
+def _thread_sanitizer():
+    """gcc's race detector as a library to load first, if it is there."""
+    if not (sys.platform == "linux" and shutil.which("gcc") and shutil.which("setarch")):
+        return None
+    named = subprocess.run(
+        ["gcc", "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return named if Path(named).is_absolute() else None
+
+
+@pytest.mark.long
+@pytest.mark.skipif(_thread_sanitizer() is None, reason="needs gcc with libtsan")
+def test_a_race_detector_finds_nothing_while_threads_hammer_the_kernel(tmp_path):
+    library = tmp_path / "watched.so"
+    subprocess.run(
+        [
+            *("gcc", "-shared", "-fPIC", "-O1", "-g", "-fsanitize=thread"),
+            *("-DPy_LIMITED_API=0x030B0000", f"-I{sysconfig.get_path('include')}"),
+            *(REPOSITORY / "src/unspread/match/_kernel.c", "-o", library),
+        ],
+        check=True,
+    )
+    done = subprocess.run(
+        # At random addresses, some kernels leave no room for what it remembers.
+        ["setarch", "-R", sys.executable, Path(__file__).with_name("match_hammer.py"), library],
+        env=dict(os.environ, LD_PRELOAD=_thread_sanitizer(), TSAN_OPTIONS="exitcode=66"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert (done.returncode, done.stdout) == (0, "no race\n"), done.stderr[-4000:]
