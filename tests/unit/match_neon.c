@@ -6,11 +6,11 @@
 
 enum { ROWS = 12000, QUERIES = 3000, KEY_BITS = 10, KEYS = 1 << KEY_BITS };
 
-static uint64_t front[2 * ROWS], back[2 * ROWS], records[ROWS], other[ROWS];
+static uint64_t front[2 * ROWS], back[2 * ROWS], records[ROWS];
 static int64_t ids[ROWS];
 static uint8_t dead[ROWS], positions[3 * (CHUNKS * ROWS + 1)];
 static uint16_t signatures[CHUNKS * ROWS + 64], chunks[ROWS], following[ROWS];
-static uint32_t offsets[CHUNKS * (KEYS + 1)];
+static uint32_t offsets[CHUNKS * (KEYS + 1)], places[ROWS];
 static Query queries[QUERIES];
 
 static uint64_t next_random(void) {
@@ -36,12 +36,11 @@ static void fill(void) {
             chunks[row] = chunk_of(front, back, row, table);
             following[row] = chunk_of(front, back, row, (table + 1) % CHUNKS);
         }
-        sort_by_key(chunks, following, NULL, ROWS, KEYS, records, other, offsets + table * (KEYS + 1));
-        for (size_t slot = 0; slot < ROWS; slot++) {
-            signatures[table * ROWS + slot] = (uint16_t)(records[slot] >> 32);
+        sort_by_key(chunks, following, NULL, ROWS, KEYS, records, offsets + table * (KEYS + 1),
+                    signatures + table * ROWS, places);
+        for (size_t slot = 0; slot < ROWS; slot++)
             for (int byte = 0; byte < 3; byte++)
-                positions[3 * (table * ROWS + slot) + byte] = (uint8_t)(records[slot] >> (8 * byte));
-        }
+                positions[3 * (table * ROWS + slot) + byte] = (uint8_t)(places[slot] >> (8 * byte));
     }
     for (int number = 0; number < QUERIES; number++) {
         const size_t row = next_random() % ROWS;

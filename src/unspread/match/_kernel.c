@@ -28,23 +28,43 @@ void *allocate(size_t bytes) {
 
 /* ---- sorting by key ---- */
 
-void sort_by_key(const uint16_t *chunks, const uint16_t *signatures, const uint32_t *numbers,
-                 size_t count, size_t keys, uint64_t *records, uint64_t *other, uint32_t *offsets) {
-    const uint16_t mask = (uint16_t)(keys - 1);
-    uint32_t low[257] = {0}, high[257] = {0};
-    memset(offsets, 0, (keys + 1) * sizeof *offsets);
-    for (size_t each = 0; each < count; each++) offsets[(chunks[each] & mask) + 1]++;
-    for (size_t key = 0; key < keys; key++) {
-        low[(key & 255) + 1] += offsets[key + 1], high[(key >> 8) + 1] += offsets[key + 1];
-        offsets[key + 1] += offsets[key];
+void sort_by_key(const uint16_t *chunks, const uint16_t *following, const uint32_t *given,
+                 size_t count, size_t keys, uint64_t *records, uint32_t *offsets,
+                 uint16_t *signatures, uint32_t *numbers) {
+    /* First into 64 heaps, which are few enough to be written side by side, and small enough to be
+       sorted within the second cache. */
+    enum { HEAPS = 64 };
+    const uint32_t mask = (uint32_t)keys - 1;
+    unsigned shift = 0;
+    while (keys >> shift > HEAPS) shift++;
+    const size_t width = (size_t)1 << shift;
+    uint32_t starts[HEAPS + 1] = {0}, ends[HEAPS];
+    for (size_t each = 0; each < count; each++) starts[((chunks[each] & mask) >> shift) + 1]++;
+    for (int heap = 0; heap < HEAPS; heap++) {
+        starts[heap + 1] += starts[heap];
+        ends[heap] = starts[heap];
     }
-    for (int byte = 0; byte < 256; byte++) low[byte + 1] += low[byte], high[byte + 1] += high[byte];
     for (size_t each = 0; each < count; each++) {
         const uint64_t key = chunks[each] & mask;
-        other[low[key & 255]++] = key << 48 | (uint64_t)signatures[each] << 32 |
-                                  (numbers ? numbers[each] : (uint32_t)each);
+        records[ends[key >> shift]++] = key << 48 | (uint64_t)following[each] << 32 |
+                                        (given ? given[each] : (uint32_t)each);
     }
-    for (size_t each = 0; each < count; each++) records[high[other[each] >> 56]++] = other[each];
+    for (size_t heap = 0; heap < keys >> shift; heap++) {
+        const uint64_t *from = records + starts[heap], *to = records + starts[heap + 1];
+        uint32_t *own = offsets + heap * width, places[(1 << MOST_KEY_BITS) / HEAPS] = {0};
+        for (const uint64_t *each = from; each < to; each++) places[(*each >> 48) & (width - 1)]++;
+        uint32_t place = starts[heap];
+        for (size_t key = 0; key < width; key++) {
+            const uint32_t here = places[key];
+            own[key] = places[key] = place;
+            place += here;
+        }
+        for (const uint64_t *each = from; each < to; each++) {
+            const uint32_t at = places[(*each >> 48) & (width - 1)]++;
+            signatures[at] = (uint16_t)(*each >> 32), numbers[at] = (uint32_t)*each;
+        }
+    }
+    offsets[keys] = (uint32_t)count;
 }
 
 static uint16_t chunk_of(const uint64_t *front, const uint64_t *back, size_t row, unsigned chunk) {
@@ -56,21 +76,20 @@ int new_query_table(QueryTable *table, size_t queries, const Part *part, int by_
     const size_t room = queries + PADDING, kept = by_key ? part->kept : 0;
     const size_t inner = kept < queries ? kept : queries;
     table->records = allocate(room * sizeof *table->records);
-    table->other = allocate(room * sizeof *table->other);
     table->offsets = malloc((part->keys + 1) * sizeof *table->offsets);
     table->numbers = allocate(room * sizeof *table->numbers);
-    table->values = calloc(room, sizeof *table->values);
+    table->values = by_key ? NULL : calloc(room, sizeof *table->values);
     table->signatures = calloc(room, sizeof *table->signatures);
     table->thirds = allocate(room * sizeof *table->thirds);
     table->column = allocate((by_key ? part->rows : 0) * sizeof *table->column);
     table->row_thirds = allocate((kept + PADDING) * sizeof *table->row_thirds);
     table->twice = allocate((2 * inner + PADDING) * sizeof *table->twice);
-    return table->records && table->other && table->offsets && table->numbers && table->values &&
+    return table->records && table->offsets && table->numbers && (table->values || by_key) &&
            table->signatures && table->thirds && table->column && table->row_thirds && table->twice;
 }
 
 void free_query_table(QueryTable *table) {
-    free(table->records), free(table->other), free(table->offsets), free(table->numbers);
+    free(table->records), free(table->offsets), free(table->numbers);
     free(table->values), free(table->signatures), free(table->thirds), free(table->column);
     free(table->row_thirds), free(table->twice);
 }
@@ -611,10 +630,10 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
     enum Status status = DONE;
     Py_BEGIN_ALLOW_THREADS
     uint64_t *records = allocate(count * sizeof *records);
-    uint64_t *other = allocate(count * sizeof *other);
+    uint32_t *places = allocate(count * sizeof *places);
     uint16_t *chunks = malloc((count + 1) * sizeof *chunks);
     uint16_t *following = malloc((count + 1) * sizeof *following);
-    if (!records || !other || !chunks || !following) status = OUT_OF_MEMORY;
+    if (!records || !places || !chunks || !following) status = OUT_OF_MEMORY;
     for (size_t each = 0; each < count && !status; each++)
         if (kept[each] >= rows || kept[each] >= 1u << 24) status = DAMAGED;
     for (size_t each = 0; each < count && !status; each++)
@@ -624,17 +643,15 @@ static PyObject *fill_tables(PyObject *self, PyObject *args) {
         chunks = following, following = spent;
         for (size_t each = 0; each < count; each++)
             following[each] = chunk_of(front, back, kept[each], (table + 1) % CHUNKS);
-        sort_by_key(chunks, following, kept, count, keys, records, other,
-                    (uint32_t *)buffers[3].buf + table * (keys + 1));
-        uint16_t *signatures = (uint16_t *)buffers[4].buf + table * count;
+        sort_by_key(chunks, following, kept, count, keys, records,
+                    (uint32_t *)buffers[3].buf + table * (keys + 1),
+                    (uint16_t *)buffers[4].buf + table * count, places);
         uint8_t *positions = (uint8_t *)buffers[5].buf + 3 * table * count;
-        for (size_t each = 0; each < count; each++) {
-            signatures[each] = (uint16_t)(records[each] >> 32);
+        for (size_t each = 0; each < count; each++)
             for (int byte = 0; byte < 3; byte++)
-                positions[3 * each + byte] = (uint8_t)(records[each] >> (8 * byte));
-        }
+                positions[3 * each + byte] = (uint8_t)(places[each] >> (8 * byte));
     }
-    free(records), free(other), free(chunks), free(following);
+    free(records), free(places), free(chunks), free(following);
     Py_END_ALLOW_THREADS
     release(buffers, 6);
     if (status) return fail(status);

@@ -91,7 +91,7 @@ typedef struct {
 
 /* Queries in the order of one table, with PADDING, and room for what `join_by_key` needs. */
 typedef struct {
-    uint64_t *records, *other;
+    uint64_t *records;
     uint32_t *offsets, *numbers;
     uint16_t *values, *signatures, *thirds;
     uint16_t *column, *row_thirds; /* a chunk of all rows; the same in the table's order */
@@ -182,11 +182,12 @@ static inline uint32_t lowest(uint64_t mask) {
 /* Like malloc; large memory comes in large pages, where the system has them: queries are met in a
    random order, and small pages would be looked up more often than read. */
 void *allocate(size_t bytes);
-/* Sorts, stably, by the lowest bits of `chunks`. Each record holds key, signature and number, from the
-   highest bits down: 16, 16, 32; numbers count up if there are none. `other` is room for as many;
-   offsets[k] = how many keys are below k, for k up to `keys`. */
-void sort_by_key(const uint16_t *chunks, const uint16_t *signatures, const uint32_t *numbers,
-                 size_t count, size_t keys, uint64_t *records, uint64_t *other, uint32_t *offsets);
+/* Sorts, stably, by the lowest bits of `chunks`, a key: offsets[k] = how many keys are below k, for k up
+   to `keys`, a power of two; `signatures` become the chunks following and `numbers` those given, or
+   what counts up, in the order of keys. `records` is room for as many. */
+void sort_by_key(const uint16_t *chunks, const uint16_t *following, const uint32_t *given,
+                 size_t count, size_t keys, uint64_t *records, uint32_t *offsets,
+                 uint16_t *signatures, uint32_t *numbers);
 int new_query_table(QueryTable *table, size_t queries, const Part *part, int by_key);
 void free_query_table(QueryTable *table);
 /* The chunk two behind the key's of every row, in the table's order; `column` is room for all rows. */

@@ -761,18 +761,16 @@ TARGET static enum Status ISA(join)(const Part *part, const Query *queries, size
     for (unsigned table = 0; table < CHUNKS && !status && !*given_up; table++) {
         const uint16_t *third = columns + (table + 2) % CHUNKS * count;
         sort_by_key(columns + table * count, columns + (table + 1) % CHUNKS * count, NULL, count,
-                    part->keys, sorted.records, sorted.other, sorted.offsets);
-        for (size_t each = 0; each < count; each++) {
-            sorted.values[each] = (uint16_t)(sorted.records[each] >> 48);
-            sorted.signatures[each] = (uint16_t)(sorted.records[each] >> 32);
-            sorted.numbers[each] = (uint32_t)sorted.records[each];
-        }
+                    part->keys, sorted.records, sorted.offsets, sorted.signatures, sorted.numbers);
         survivors.table = table;
         if (by_key) {
             for (size_t each = 0; each < count; each++) sorted.thirds[each] = third[sorted.numbers[each]];
             status = row_thirds(part, table, sorted.column, sorted.row_thirds);
             if (!status) status = ISA(join_by_key)(&sorted, count, &survivors);
         } else {
+            for (uint32_t key = 0; key < part->keys; key++)
+                for (uint32_t at = sorted.offsets[key]; at < sorted.offsets[key + 1]; at++)
+                    sorted.values[at] = (uint16_t)key;
             status = ISA(join_by_query)(&sorted, count, &survivors);
         }
         *given_up = survivors.verified > survivors.allowed;
