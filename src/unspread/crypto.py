@@ -240,20 +240,24 @@ class SealedStream:
         self._cipher = AESGCM(key)
         self._associated = associated
 
-    def seal(self, number: int, plaintext: bytes | memoryview, *, is_last: bool) -> bytes:
-        """Chunk `number`, 0.., 16 bytes longer than its plaintext."""
+    def seal(
+        self, number: int, plaintext: bytes | memoryview, into: memoryview, *, is_last: bool
+    ) -> None:
+        """Write chunk `number`, 0.., which is 16 bytes longer than its plaintext."""
         nonce = number.to_bytes(11, "big") + bytes([is_last])
-        return self._cipher.encrypt(nonce, plaintext, self._associated)
+        self._cipher.encrypt_into(nonce, plaintext, self._associated, into)
 
-    def open(self, number: int, sealed: bytes | memoryview, *, is_last: bool) -> bytes:
-        """The plaintext of chunk `number`.
+    def open(
+        self, number: int, sealed: bytes | memoryview, into: memoryview, *, is_last: bool
+    ) -> None:
+        """Write the plaintext of chunk `number`, which is 16 bytes shorter than it.
 
         Raises:
             SealError: if it is another chunk, another message's, or has been changed.
         """
         nonce = number.to_bytes(11, "big") + bytes([is_last])
         try:
-            return self._cipher.decrypt(nonce, sealed, self._associated)
+            self._cipher.decrypt_into(nonce, sealed, self._associated, into)
         except (InvalidTag, ValueError):
             raise SealError("a sealed chunk does not open here") from None
 

@@ -108,7 +108,7 @@ def assert_judged_alike(
 ) -> None:
     quick = AddPayloads()
     payload = bytearray(record.to_bytes(bytes(16)))
-    quick.check(bytes(payload))
+    quick.check_all([bytes(payload)])
     for at, value in changes:
         if at < len(payload):
             payload[at] = value
@@ -117,9 +117,29 @@ def assert_judged_alike(
         AddRecord.from_bytes(bytes(payload))
     except MalformedRecordError:
         with pytest.raises(MalformedRecordError):
-            quick.check(bytes(payload))
+            quick.check_all([bytes(payload)])
+        # Among many that are good, too.
+        with pytest.raises(MalformedRecordError):
+            quick.check_all([*[record.to_bytes(bytes(16))] * 3, bytes(payload)])
     else:
-        quick.check(bytes(payload))
+        quick.check_all([bytes(payload), record.to_bytes(bytes(16))])
+
+
+def test_however_many_shapes_a_length_has_each_is_checked() -> None:
+    def payload(tags: int) -> bytearray:
+        # Frames and windows are as long as each other: each choice is a shape of its own.
+        parts = [Part.WINDOW if tags >> at & 1 else Part.FRAME for at in range(6)]
+        pdqs = [Fingerprint(Kind.PDQ, bytes(32), part, 60) for part in parts]
+        record = AddRecord(Media.VIDEO, Age.MINOR, Level.UNVERIFIED, HOUR, bytes(16), tuple(pdqs))
+        return bytearray(record.to_bytes(bytes(16)))
+
+    shapes = [bytes(payload(tags)) for tags in range(64)]
+    AddPayloads().check_all(shapes * 3)
+    for number in range(64):
+        wrong = payload(number)
+        wrong[45] = 101
+        with pytest.raises(MalformedRecordError):
+            AddPayloads().check_all([*shapes, bytes(wrong)])
 
 
 @given(st.binary(max_size=300))

@@ -164,8 +164,10 @@ def test_a_post_quantum_signature_holds_for_its_message_and_key_only() -> None:
 
 def test_chunks_cannot_change_place_message_or_end() -> None:
     stream = SealedStream(bytes(32), b"here")
-    sealed = stream.seal(3, b"chunk", is_last=False)
-    assert stream.open(3, sealed, is_last=False) == b"chunk"
+    sealed, opened = bytearray(5 + 16), bytearray(5)
+    stream.seal(3, b"chunk", memoryview(sealed), is_last=False)
+    stream.open(3, sealed, memoryview(opened), is_last=False)
+    assert opened == b"chunk"
     # The nonce of the format, so that another language gets the same.
     assert AESGCM(bytes(32)).decrypt(bytes(10) + b"\x03\x00", sealed, b"here") == b"chunk"
     for other, number, is_last in (
@@ -175,7 +177,10 @@ def test_chunks_cannot_change_place_message_or_end() -> None:
         (SealedStream(b"1" * 32, b"here"), 3, False),
     ):
         with pytest.raises(SealError):
-            other.open(number, sealed, is_last=is_last)
+            other.open(number, sealed, memoryview(opened), is_last=is_last)
+    for length in (4, 6):
+        with pytest.raises(SealError):
+            stream.open(3, sealed, memoryview(bytearray(length)), is_last=False)
     with pytest.raises(InvalidTag):
         AESGCM(bytes(32)).decrypt(bytes(10) + b"\x03\x01", sealed, b"here")
 

@@ -43,7 +43,7 @@ class Files:
 
     def issue(self, block: int, generation: int) -> SegmentLine:
         digest = f"{block:032x}{generation:032x}"
-        return SegmentLine(block << 14, (block + 1) << 14, generation, 100, digest, "0" * 64)
+        return SegmentLine(block * BLOCK, (block + 1) * BLOCK, generation, 100, digest, "0" * 64)
 
     def grow(self) -> None:
         self.lines.append(self.issue(len(self.lines), 0))
@@ -59,7 +59,7 @@ class Files:
             self.length_bytes[volume.name] = 90 * len(together)
             for at, line in enumerate(together):
                 place = Place(volume.name, 90 * at, bytes(10))
-                self.lines[line.start >> 14] = replace(line, place=place)
+                self.lines[line.start // BLOCK] = replace(line, place=place)
 
     def live(self) -> Counter[str]:
         return Counter(line.path("board") for line in self.lines)
@@ -381,7 +381,7 @@ def test_a_segment_in_the_wrong_place_is_not_taken(
     ],
 )
 def test_places_are_read_in_one_spelling_only(ending: str) -> None:
-    line = f"segment 0 16384 0 102 {'0' * 64} {'0' * 64}"
+    line = f"segment 0 {BLOCK} 0 102 {'0' * 64} {'0' * 64}"
     if not ending:
         assert SegmentLine.from_line(line).place is None
         good = SegmentLine.from_line(f"{line} {'a' * 32} 7 AAAA")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -42,7 +42,7 @@ from unspread.feed.records import (
     EntryKind,
     SeedRecord,
     Terms,
-    add_leaf,
+    add_leaves,
 )
 from unspread.feed.segments import (
     MAX_LEVEL,
@@ -605,6 +605,7 @@ class _Content:
         self._frontier = frontier
         self._leaves: list[bytes] = []
         self._payloads = payloads
+        self._unchecked: list[bytes] = []
         self._index = frontier.size
         self._stop = frontier.size
         self._new_from = new_from
@@ -617,10 +618,16 @@ class _Content:
     def read(self, plaintext: bytes, stop: int) -> None:
         """Read the records of entries up to `stop`."""
         self._stop = stop
+        # What lists consist of comes in long rows, and goes through in rows.
+        row: list[bytes] = []
         for tag, content in records(plaintext):
-            if tag == _ADD and self._new_from <= self._index < stop:
-                self._add(content)
-            elif tag == Tag.SUBTREE:
+            if tag == _ADD and self._new_from <= self._index + len(row) < stop:
+                row.append(content)
+                continue
+            if row:
+                self._add(row)
+                row = []
+            if tag == Tag.SUBTREE:
                 self._subtree(content)
             elif tag == Tag.PADDING_RUN:
                 self._padding(content)
@@ -630,8 +637,10 @@ class _Content:
                 raise MalformedSegmentError("a segment holds more entries than it says")
             else:
                 self._entry(tag, content)
+        self._add(row)
         if self._index != stop:
             raise MalformedSegmentError("a segment holds fewer entries than it says")
+        self._payloads.check_all(self._unchecked)
         self._settle()
         for listing_id, proof, leaf in self._late:
             try:
@@ -639,14 +648,14 @@ class _Content:
             except ProofError:
                 raise ForkError("a late listing does not stand in the log") from None
 
-    def _add(self, payload: bytes) -> None:
-        # What lists consist of, so without a detour through `Entry`.
-        self._payloads.check(payload)
-        listing_id = ListingId(self._index)
-        self._leaves.append(add_leaf(payload))
-        self._added[listing_id] = payload
-        self.events.append(ListingAdded(listing_id, payload))
-        self._index += 1
+    def _add(self, payloads: list[bytes]) -> None:
+        stop = self._index + len(payloads)
+        listing_ids = cast("Iterable[ListingId]", range(self._index, stop))
+        self._unchecked += payloads
+        self._leaves += add_leaves(payloads)
+        self._added.update(zip(listing_ids, payloads, strict=True))
+        self.events += map(ListingAdded, listing_ids, payloads)
+        self._index = stop
 
     def _settle(self) -> None:
         """Append the leaves read so far, looking at the root wherever it is known."""
@@ -707,8 +716,9 @@ class _Content:
     def _take_late(self, content: bytes) -> None:
         listing_id, proof, payload = _late(content)
         # Its proof is of the tree at the segment's end, which is not known yet.
-        self._late.append((listing_id, proof, add_leaf(payload)))
-        self._payloads.check(payload)
+        (leaf,) = add_leaves([payload])
+        self._late.append((listing_id, proof, leaf))
+        self._unchecked.append(payload)
         if self._index >= self._new_from:
             self._added[listing_id] = payload
             self.events.append(ListingAdded(listing_id, payload))
@@ -719,6 +729,8 @@ class _Content:
             if change.listing_id >= index:
                 raise MalformedSegmentError("a change comes before its listing")
             added = self._added.get(change.listing_id)
+            if added is not None:
+                self._payloads.check_all([added])
             known = (
                 AddRecord.from_checked(added).item_key_digest
                 if added is not None

@@ -6,14 +6,17 @@ can tell them apart, nor guess at what is inside. docs/protocol/log.md has every
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from hashlib import sha256
 from itertools import pairwise
-from operator import itemgetter
 from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unspread.crypto import ITEM_KEY_DIGEST_BYTES, SALT_BYTES, verify, withdrawal_message
 from unspread.errors import InputError, TrustError
@@ -261,7 +264,7 @@ class AddRecord:
 
     @classmethod
     def from_checked(cls, payload: bytes) -> "AddRecord":
-        """The record in a payload that `AddPayloads.check` has let pass."""
+        """The record in a payload that `AddPayloads.check_all` has let pass."""
         return cls._read(payload)
 
     @classmethod
@@ -332,10 +335,34 @@ class AddRecord:
 
 _PDQ_BYTES: Final = 2 + VALUE_BYTES[Kind.PDQ]
 """Tag, quality, value."""
-_Shape = tuple[bytes, slice, bytes, slice, int, int, Callable[[bytes], object], object]
-"""Surfaces, countries and count; where the tags of the PDQs are, and what they are; where their
-qualities are, 27 and 128 in each byte as one number; what picks out the tags of what follows, and
-what these are."""
+
+
+class _Shape(NamedTuple):
+    """What records of one length, with the same tags at the same places, have in common."""
+
+    fixed: NDArray[np.intp]
+    """Where bytes stand that have one value in all of them."""
+    wanted: NDArray[np.uint8]
+    """These values."""
+    qualities: slice
+    """Where bytes stand that are at most 100."""
+
+    def fits(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which of the payloads, (n, length) bytes, are canonical records of this shape: (n,)."""
+        fits: NDArray[np.bool_] = (rows[:, self.fixed] == self.wanted).all(1)
+        fits &= (rows[:, self.qualities] <= _MOST_QUALITY).all(1)
+        fits &= (rows[:, _CHOICES] < _MOST_CHOICES).all(1)
+        return fits
+
+
+_MOST_QUALITY: Final = 100
+_CHOICES: Final = slice(17, 20)
+"""Where media, age and level stand."""
+_MOST_CHOICES: Final = np.array([len(_MEDIA), len(_AGES), len(_LEVELS)], np.uint8)
+
+
+_SHAPES_OF_A_LENGTH: Final = 8
+"""So many are learned at once; with more, somebody plays a trick, and the rest is read in full."""
 
 
 class AddPayloads:
@@ -345,37 +372,44 @@ class AddPayloads:
     record that has been read in full differs from it in values alone.
     """
 
-    _HEADS: Final = frozenset(
-        bytes((_RECORD_VERSION, media, age, level, 0))
-        for media in range(len(_MEDIA))
-        for age in range(len(_AGES))
-        for level in range(len(_LEVELS))
-    )
     _MOST_SHAPES: Final = 4096
 
     def __init__(self) -> None:
         self._shapes: dict[int, _Shape] = {}
         """By the length of the payload, the newest one of each."""
 
-    def check(self, payload: bytes) -> None:
-        """Return if `AddRecord.from_bytes` would read the payload.
+    def check_all(self, payloads: Sequence[bytes]) -> None:
+        """Return if `AddRecord.from_bytes` would read each payload.
 
         Raises:
             MalformedRecordError: if it would not.
         """
-        shape = self._shapes.get(len(payload))
-        if shape is not None and payload[16:21] in self._HEADS:
-            terms, tags, wanted, qualities, to_128, high_bits, rest_of, rest = shape
-            if payload[40:44] == terms and payload[tags] == wanted and rest_of(payload) == rest:
-                # A byte past 100 reaches its high bit by itself or with 27 more; all at once.
-                given = int.from_bytes(payload[qualities])
-                if not (given | given + to_128) & high_bits:
-                    return
+        by_length: defaultdict[int, list[bytes]] = defaultdict(list)
+        for payload in payloads:
+            by_length[len(payload)].append(payload)
+        for length, group in by_length.items():
+            rest = self._unknown(length, group)
+            for _ in range(_SHAPES_OF_A_LENGTH):
+                if rest:
+                    # What else is of the shape of the first one need not be read.
+                    self._learn(rest[0])
+                    rest = self._unknown(length, rest[1:])
+            for payload in rest:
+                AddRecord.from_bytes(payload)
+
+    def _unknown(self, length: int, payloads: list[bytes]) -> list[bytes]:
+        """Those that are not of the shape that is known for their length."""
+        shape = self._shapes.get(length)
+        if shape is None or not payloads:
+            return payloads
+        rows = np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, length)
+        return [payloads[at] for at in np.flatnonzero(~shape.fits(rows))]
+
+    def _learn(self, payload: bytes) -> None:
         record = AddRecord.from_bytes(payload)
-        if not record.terms.countries:
-            made = _shape_of(record, payload)
-            if made is not None and len(self._shapes) < self._MOST_SHAPES:
-                self._shapes[len(payload)] = made
+        made = None if record.terms.countries else _shape_of(record, payload)
+        if made is not None and len(self._shapes) < self._MOST_SHAPES:
+            self._shapes[len(payload)] = made
 
 
 def _shape_of(record: AddRecord, payload: bytes) -> _Shape | None:
@@ -386,18 +420,14 @@ def _shape_of(record: AddRecord, payload: bytes) -> _Shape | None:
         return None
     start = _ADD_HEAD.size + 2
     stop = start + count * _PDQ_BYTES
-    # The version stands in where nothing follows.
-    rest, at = [SALT_BYTES], stop
+    # The version, the first byte of the hour, surfaces, countries and the number of fingerprints.
+    fixed = [SALT_BYTES, 20, *range(_ADD_HEAD.size - 2, start), *range(start, stop, _PDQ_BYTES)]
+    at = stop
     for each in record.fingerprints[count:]:
-        rest.append(at)
+        fixed.append(at)
         at += 1 + len(each.value)
-    tags = slice(start, stop, _PDQ_BYTES)
-    rest_of = itemgetter(*rest)
-    return (
-        payload[40:44], tags, payload[tags], slice(start + 1, stop, _PDQ_BYTES),
-        int.from_bytes(bytes([27]) * count), int.from_bytes(bytes([128]) * count),
-        rest_of, rest_of(payload),
-    )  # fmt: skip
+    values = np.frombuffer(payload, np.uint8)[fixed]
+    return _Shape(np.array(fixed), values, slice(start + 1, stop, _PDQ_BYTES))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -635,9 +665,12 @@ def add_entry(record: AddRecord, salt: bytes) -> Entry:
     return Entry(EntryKind.ADD, record.to_bytes(salt))
 
 
-def add_leaf(payload: bytes) -> bytes:
-    """The digest, as a leaf of the log, of the entry of a listing."""
-    return sha256(b"\x00\x01" + sha256(_ADD_DOMAIN + payload).digest()).digest()
+def add_leaves(payloads: Iterable[bytes]) -> list[bytes]:
+    """The digests, as leaves of the log, of the entries of listings."""
+    return [
+        sha256(b"\x00\x01" + sha256(_ADD_DOMAIN + payload).digest()).digest()
+        for payload in payloads
+    ]
 
 
 def change_entry(record: ChangeRecord, salt: bytes) -> Entry:

@@ -38,6 +38,7 @@ BATCH: Final = 1 << 12
 """Entries that are held in memory at once, besides a segment's own."""
 _MOST_PLAINTEXT: Final = MAX_SEGMENT_BYTES - 64 * 1024
 _MOST_SHARED_BYTES: Final = 64 * 1024 * 1024
+_MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
 _FINAL_STATES: Final = frozenset({State.WITHDRAWN, State.EXPIRED, State.REMOVED})
 
 
@@ -235,7 +236,10 @@ def read(source: EntrySource, start: int, stop: int) -> Iterator[Entry]:
 
 
 class Sealer:
-    """Seals ranges of one log; `tree` is the log as it stands."""
+    """Seals ranges of one log; `tree` is the log as it stands.
+
+    What was sealed may be named in a list once `settle` has returned.
+    """
 
     def __init__(
         self, origin: str, public: BlobStore, source: EntrySource, canaries: Canaries | None
@@ -246,10 +250,14 @@ class Sealer:
         self._canaries = canaries
         self._shared: dict[tuple[Scope, int, int, bool], list[bytes | tuple[int, Entry]]] = {}
         self._room_bytes = 0
+        self._waiting: list[tuple[str, bytes]] = []
+        self._waiting_bytes = 0
 
     def begin(self, partners: int) -> None:
         """A publication begins: what was read for the one before may have been erased since."""
         self._shared = {}
+        # Left over if the one before failed.
+        self._waiting, self._waiting_bytes = [], 0
         self._room_bytes = _MOST_SHARED_BYTES if partners > 1 else 0
 
     def subtree(
@@ -290,8 +298,16 @@ class Sealer:
         line = SegmentLine(
             context.start, context.stop, context.generation, len(data), sha256(data).hex(), root
         )
-        self._public.put(line.path(partner.partner_id), data)
+        self._waiting.append((line.path(partner.partner_id), data))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _MOST_WAITING_BYTES:
+            self.settle()
         return line
+
+    def settle(self) -> None:
+        """Write what was sealed. Together: to sync each file costs more than to seal it."""
+        self._public.put_many(self._waiting)
+        self._waiting, self._waiting_bytes = [], 0
 
     def _plaintext(
         self, partner: FeedPartner, tree: TileReader, start: int, stop: int, dead: Dead | None

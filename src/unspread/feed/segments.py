@@ -16,8 +16,8 @@ from unspread.crypto import OpeningKey, SealedStream, seal_to, sha256
 from unspread.errors import InputError, TrustError
 from unspread.feed.records import COMMITMENT_BYTES, MAX_PAYLOAD_BYTES, Entry, EntryKind
 
-MAX_LEVEL: Final = 14
-"""A segment covers at most 2**14 entries: what a reader holds before it can verify, and what is
+MAX_LEVEL: Final = 13
+"""A segment covers at most 2**13 entries: what a reader holds before it can verify, and what is
 sealed again when one of them is erased."""
 MAX_SEGMENT_BYTES: Final = 24 * 1024 * 1024
 """What a reader fetches at most at once."""
@@ -28,6 +28,7 @@ MAX_HEAD_BYTES: Final = 2048
 
 _HEADER: Final = struct.Struct(">8sQQIH")
 _TAG_BYTES: Final = 16
+_SEALED_BYTES: Final = CHUNK_BYTES + _TAG_BYTES
 
 
 class MalformedSegmentError(TrustError):
@@ -136,16 +137,17 @@ class SegmentContext:
         associated = self._associated()
         wrapped = seal_to(public_key, content_key, associated)
         stream = SealedStream(content_key, associated)
-        parts = [
-            _HEADER.pack(_MAGIC, self.start, self.stop, self.generation, len(wrapped)),
-            wrapped,
-        ]
-        last = max(0, (len(plaintext) - 1) // CHUNK_BYTES)
-        view = memoryview(plaintext)
-        for number in range(last + 1):
-            chunk = view[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
-            parts.append(stream.seal(number, chunk, is_last=number == last))
-        return b"".join(parts)
+        head = _HEADER.pack(_MAGIC, self.start, self.stop, self.generation, len(wrapped)) + wrapped
+        chunks = max(1, -(-len(plaintext) // CHUNK_BYTES))
+        data = bytearray(len(head) + len(plaintext) + chunks * _TAG_BYTES)
+        data[: len(head)] = head
+        given, made = memoryview(plaintext), memoryview(data)[len(head) :]
+        for number in range(chunks):
+            stream.seal(
+                number, given[:CHUNK_BYTES], made[:_SEALED_BYTES], is_last=number == chunks - 1
+            )
+            given, made = given[CHUNK_BYTES:], made[_SEALED_BYTES:]
+        return bytes(data)
 
     def open(self, data: bytes, key: OpeningKey) -> bytes:
         """The records in a segment's file.
@@ -166,13 +168,16 @@ class SegmentContext:
         if len(content_key) != 32:
             raise MalformedSegmentError("a segment's key has 32 bytes")
         stream = SealedStream(content_key, associated)
-        step = CHUNK_BYTES + _TAG_BYTES
-        sealed = memoryview(data)[at:]
-        last = max(0, (len(sealed) - 1) // step)
-        return b"".join(
-            stream.open(number, sealed[number * step : (number + 1) * step], is_last=number == last)
-            for number in range(last + 1)
-        )
+        given = memoryview(data)[at:]
+        chunks = max(1, -(-len(given) // _SEALED_BYTES))
+        plaintext = bytearray(max(0, len(given) - chunks * _TAG_BYTES))
+        made = memoryview(plaintext)
+        for number in range(chunks):
+            stream.open(
+                number, given[:_SEALED_BYTES], made[:CHUNK_BYTES], is_last=number == chunks - 1
+            )
+            given, made = given[_SEALED_BYTES:], made[CHUNK_BYTES:]
+        return bytes(plaintext)
 
 
 def head_of(data: bytes) -> bytes:

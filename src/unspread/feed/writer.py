@@ -210,9 +210,20 @@ class FeedWriter:
         """Bring each partner's feed up to the published log, without what was `erased`."""
         self._sealer.begin(len(partners))
         if self._note is not None:
-            reader = TileReader(self._fetch, self.size)
-            for partner in partners:
-                self._publish_to(partner, self._note, reader, now, sorted(erased))
+            tree, positions = TileReader(self._fetch, self.size), sorted(erased)
+            try:
+                fed = [
+                    (partner, self._extended(partner, tree, positions))
+                    for partner in partners
+                    if self._is_due(partner, tree, now, positions)
+                ]
+                self._announce(fed, self._note, now)
+            except BaseException:
+                # What we know is not what is there: look again.
+                self._feeds.clear()
+                raise
+            for partner, _ in fed:
+                self._forget(partner, positions)
         self._sweep(now)
 
     def improve_snapshots(self, partners: Sequence[FeedPartner], now: datetime) -> bool:
@@ -267,7 +278,7 @@ class FeedWriter:
             lines[at:until] = self._sealer.subtree(partner, tree, (MAX_LEVEL, block), 0, self._dead)
             feed.collapsed[block] = self._dead.count(block)
         feed.set_snapshot(lines)
-        self._put_latest(partner, feed, self._note, now, before)
+        self._announce([(partner, before)], self._note, now)
 
     def proof(self, index: int) -> bytes:
         """The `.tlog-proof` of entry `index`, for the person whose listing it is.
@@ -310,25 +321,24 @@ class FeedWriter:
         for path, data in self._builder.partial():
             yield LOG_PREFIX + path, data
 
-    def _publish_to(
-        self,
-        partner: FeedPartner,
-        note: Note,
-        tree: TileReader,
-        now: datetime,
-        erased: Sequence[int],
-    ) -> None:
+    def _is_due(
+        self, partner: FeedPartner, tree: TileReader, now: datetime, erased: Sequence[int]
+    ) -> bool:
         feed = self._feeds.get(partner.partner_id)
         if feed is None or feed.scope != partner.scope:
             feed = self._feeds[partner.partner_id] = self._load(partner, now)
         is_current = feed.size == tree.size and not erased
-        if is_current and feed.expires_at and feed.expires_at - now > self._expires_after / 2:
-            return
+        return not (
+            is_current and feed.expires_at and feed.expires_at - now > self._expires_after / 2
+        )
+
+    def _extended(self, partner: FeedPartner, tree: TileReader, erased: Sequence[int]) -> Set[str]:
+        """Bring a feed up to the tree, without what was erased; the paths that it had before."""
+        feed = self._feeds[partner.partner_id]
         before = feed.paths()
-        if not is_current:
+        if feed.size != tree.size or erased:
             self._extend(partner, feed, tree, erased)
-        self._put_latest(partner, feed, note, now, before)
-        self._forget(partner, erased)
+        return before
 
     def _load(self, partner: FeedPartner, now: datetime) -> PartnerFeed:
         feed = PartnerFeed(partner.partner_id, partner.scope)
@@ -452,10 +462,36 @@ class FeedWriter:
             self._public.delete(path)
             del self._retired[path]
 
-    def _put_latest(
-        self, partner: FeedPartner, feed: PartnerFeed, note: Note, now: datetime, before: Set[str]
+    def _announce(
+        self, fed: Sequence[tuple[FeedPartner, Set[str]]], note: Note, now: datetime
     ) -> None:
-        """Publish a feed that consisted of the files `before`."""
+        """Publish what feeds consist of now; each with the paths of the files that it had before.
+
+        Segments first, then the lists that name them, then what names these: whatever is
+        interrupted, whoever looks finds all that he is told of.
+        """
+        self._sealer.settle()
+        feeds = [(partner, self._feeds[partner.partner_id], before) for partner, before in fed]
+        self._public.put_many(
+            (path, data)
+            for _, feed, _ in feeds
+            for path, data in feed.unwritten.items()
+            if path in feed.paths()
+        )
+        self._public.put_many(
+            (f"feed/{partner.partner_id}/latest", self._latest(partner, feed, note, now))
+            for partner, feed, _ in feeds
+        )
+        for _, feed, before in feeds:
+            feed.unwritten.clear()
+            feed.expires_at = now + self._expires_after
+            named = feed.paths()
+            for path in before - named:
+                self._retired[path] = now
+            for path in named - before:
+                self._retired.pop(path, None)
+
+    def _latest(self, partner: FeedPartner, feed: PartnerFeed, note: Note, now: datetime) -> bytes:
         latest = Latest(
             partner.partner_id,
             partner.scope.to_text(),
@@ -466,18 +502,7 @@ class FeedWriter:
             tuple(feed.rest),
             tuple(feed.deltas),
         )
-        named = feed.paths()
-        for path, data in feed.unwritten.items():
-            if path in named:
-                self._public.put(path, data)
-        feed.unwritten.clear()
-        signed = sign_note(latest.to_text(), [self._signer], now)
-        self._public.put(f"feed/{partner.partner_id}/latest", signed.to_bytes())
-        feed.expires_at = latest.expires_at
-        for path in before - named:
-            self._retired[path] = now
-        for path in named - before:
-            self._retired.pop(path, None)
+        return sign_note(latest.to_text(), [self._signer], now).to_bytes()
 
     # -- fewer files
 
@@ -520,4 +545,4 @@ class FeedWriter:
             if volume.path not in before:
                 self._public.delete(volume.path)
             return
-        self._put_latest(partner, feed, self._note, now, before)
+        self._announce([(partner, before)], self._note, now)

@@ -243,30 +243,40 @@ class FeedSync:
 
     async def _fetch(self, request: Request) -> bytes:
         """The bytes; where a connection breaks, the next goes on, in this round or a later one."""
-        partial = _Partial(request.path, request.offset_bytes)
-        if request.is_immutable:
-            known = self._partial
-            if (known.path, known.offset_bytes) != (request.path, request.offset_bytes):
+        known = self._partial
+        is_known = (known.path, known.offset_bytes) == (request.path, request.offset_bytes)
+        partial = known if is_known else _Partial(request.path, request.offset_bytes)
+        try:
+            while not await self._fetch_some(request, partial):
+                pass
+        except BaseException:
+            if request.is_immutable:
                 self._partial = partial
-            partial = self._partial
+            raise
+        if is_known:
+            self._partial = _Partial("")
+        return bytes(partial.data)
+
+    async def _fetch_some(self, request: Request, partial: "_Partial") -> bool:
+        """Fetch until it is complete or the connection breaks; whether it is complete.
+
+        Raises:
+            TransportError: if so little arrived that another try is for another round.
+        """
         fetch_on = self._fetch_on if request.offset_bytes is None else self._fetch_on_in_volume
-        while True:
-            before = len(partial.data)
-            try:
-                try:
-                    await fetch_on(request, partial)
-                finally:
-                    self._arrived_bytes += len(partial.data) - before
-            except httpx.HTTPError as error:
-                arrived, self._arrived_bytes = self._arrived_bytes, 0
-                if request.is_immutable and arrived >= _WORTH_ANOTHER_BYTES:
-                    continue
+        before = len(partial.data)
+        try:
+            await fetch_on(request, partial)
+        except httpx.HTTPError as error:
+            arrived = self._arrived_bytes + len(partial.data) - before
+            self._arrived_bytes = 0
+            if not request.is_immutable or arrived < _WORTH_ANOTHER_BYTES:
                 raise TransportError(
                     f"the clearinghouse does not answer ({type(error).__name__})"
                 ) from None
-            if partial is self._partial:
-                self._partial = _Partial("")
-            return bytes(partial.data)
+            return False
+        self._arrived_bytes += len(partial.data) - before
+        return True
 
     async def _fetch_on(self, request: Request, partial: "_Partial") -> None:
         url = f"{self._membership.feed}/{request.path}"

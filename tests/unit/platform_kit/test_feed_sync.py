@@ -82,8 +82,8 @@ def test_one_request_fetches_a_volume_whose_connection_may_break(
     tmp_path: Path, clearinghouse: StandInClearinghouse, breaks_after_bytes: int | None
 ) -> None:
     platform = Platform(tmp_path, clearinghouse)
-    for _ in range(4):
-        clearinghouse.pad(BLOCK - len(clearinghouse.rows) % BLOCK)
+    for stop in range(BLOCK, 5 * BLOCK, BLOCK):
+        clearinghouse.pad(stop - len(clearinghouse.rows))
         clearinghouse.publish()
     clearinghouse.bring_together()
     erased = ListingId(3)
