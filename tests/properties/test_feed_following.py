@@ -9,7 +9,7 @@ from unspread.feed.reader import Event
 from unspread.testing.feed import TrialLog
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), ticks=st.integers(1, 40))
 def test_readers_that_look_at_different_times_see_the_same_events(seed: int, ticks: int) -> None:
     dice = random.Random(seed)

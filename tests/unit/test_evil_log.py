@@ -490,7 +490,7 @@ def test_ten_gigabytes_of_nothing_are_not_read() -> None:
     assert given_out == 3_000_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_change_to_any_file_gets_through_or_breaks_the_reader(data: st.DataObject) -> None:
     log = TrialLog(0)

@@ -91,7 +91,7 @@ class FailingBlobs:
         return self._inner.paths(prefix)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), data=st.data())
 def test_a_power_cut_at_any_write_makes_no_fork(seed: int, data: st.DataObject) -> None:
     dice = random.Random(seed)

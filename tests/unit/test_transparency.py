@@ -98,7 +98,7 @@ def test_proofs_of_certificate_transparency_hold() -> None:
         verify_inclusion(leaf, real["index"] + 1, real["size"], path, root)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=st.integers(0, 900), steps=st.lists(st.integers(0, 900), max_size=6), data=st.data())
 def test_trees_and_proofs_agree_with_an_independent_implementation(
     size: int, steps: list[int], data: st.DataObject
@@ -124,7 +124,7 @@ def test_trees_and_proofs_agree_with_an_independent_implementation(
     verify_consistency(before, old_root, size, root, consistency_proof(tree.node, before, size))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(size=st.integers(1, 300), data=st.data())
 def test_a_wrong_proof_shows_nothing(size: int, data: st.DataObject) -> None:
     tree = log_of(ENTRIES[:size], [])
@@ -160,7 +160,7 @@ def test_a_proof_is_as_long_as_the_tree_is_high() -> None:
             verify_inclusion(leaf_digest(ENTRIES[0]), 0, size, proof, root)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.integers(2, 300), data=st.data())
 def test_a_fork_has_no_proof_of_consistency(size: int, data: st.DataObject) -> None:
     before = data.draw(st.integers(1, size - 1))

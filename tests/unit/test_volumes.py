@@ -65,7 +65,7 @@ class Files:
         return Counter(line.path("board") for line in self.lines)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), blocks=st.integers(1, 400), rate=st.sampled_from([0, 0.3, 3]))
 def test_files_grow_like_the_logarithm_whatever_is_erased(
     seed: int, blocks: int, rate: float
