@@ -1,8 +1,10 @@
 """A clearinghouse in this process, with its real routes, database and publisher."""
 
 import asyncio
+import dataclasses
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 
 import altcha
 import httpx
+import psycopg
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,6 +32,8 @@ from unspread.clearinghouse.settings import Settings
 from unspread.crypto import OpeningKey, Receipt, SigningKey
 from unspread.model import Age, Fingerprint, Kind, Media, MediaFingerprint
 from unspread.person import case
+
+from .postgres import cluster
 
 URL = "http://127.0.0.1:8000"
 
@@ -177,13 +182,43 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return settings.sqlite_path
 
 
-@pytest.fixture
-def settings(tmp_path: Path, empty_database: Path) -> Settings:
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own, with a migrated database to copy."""
+    with cluster() as url, tempfile.TemporaryDirectory() as directory:
+        migrated = Settings(data=Path(directory), database_url=new_postgres(url, "migrated"))
+        composition.compose(migrated, "test", {})
+        composition.migrate()
+        yield url
+
+
+def new_postgres(url: str, name: str, template: str = "template1") -> str:
+    """The URL of a new database on this server, in the place of an older one."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return url.rpartition("/")[0] + f"/{name}"
+
+
+def fresh_settings(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings of a clearinghouse with an empty database and fresh keys."""
     made = Settings(data=tmp_path / "data", url=URL, training=True, tick_seconds=0.05)
     key_files.prepare(made)
-    shutil.copy(empty_database, made.sqlite_path)
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres")
+        return dataclasses.replace(made, database_url=new_postgres(url, "fresh", "migrated"))
+    shutil.copy(request.getfixturevalue("empty_database"), made.sqlite_path)
     return made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """The same for each database; PostgreSQL's half of the tests runs with the long ones."""
+    return fresh_settings(request.param, request, tmp_path)
+
+
+on_sqlite = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+"""For what is about SQLite's files, or is tested on PostgreSQL by a test of its own."""
 
 
 @pytest.fixture

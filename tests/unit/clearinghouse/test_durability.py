@@ -1,51 +1,41 @@
 """What was acknowledged is there: after a backup, after a restore, on both databases."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from unspread.clearinghouse import backup, composition, key_files, settling, store
+from unspread.clearinghouse import backup, composition, settling, store
 from unspread.clearinghouse.checking import check
 from unspread.clearinghouse.database import DatabaseUnavailableError, Sqlite, connect
 from unspread.clearinghouse.settings import Settings
 
-from .conftest import URL, Running, admitted, pdq, picture, receipt, running, until
-from .postgres import cluster
+from .conftest import (
+    URL,
+    Running,
+    admitted,
+    fresh_settings,
+    new_postgres,
+    on_sqlite,
+    pdq,
+    picture,
+    receipt,
+    running,
+    until,
+)
 from .test_feed import Clock, Follower, planted, until_listed, until_revealed
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with cluster() as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def either(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Settings:
-    """Settings with an empty database of each kind."""
-    made = Settings(data=tmp_path / "data", url=URL, training=True, tick_seconds=0.05)
-    if request.param == "postgresql":
-        database_url = _new_database(request.getfixturevalue("postgres"), "one")
-        return replace(made, database_url=database_url)
-    key_files.prepare(made)
-    shutil.copy(empty_database, made.sqlite_path)
-    return made
-
-
-def _new_database(url: str, name: str) -> str:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name}")
-    return url.rpartition("/")[0] + f"/{name}"
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings with an empty database of each kind, for what `make test` shows of both."""
+    return fresh_settings(request.param, request, tmp_path)
 
 
 def settled(clearinghouse: Running) -> None:
@@ -130,7 +120,7 @@ def test_a_restarted_database_is_found_again(postgres: str, tmp_path: Path) -> N
         url=URL,
         training=True,
         tick_seconds=0.05,
-        database_url=_new_database(postgres, "one"),
+        database_url=new_postgres(postgres, "one"),
     )
     with running(settings) as clearinghouse:
         assert clearinghouse.submit(receipt(1), [picture(1)]).status_code == 201
@@ -175,7 +165,7 @@ def test_a_restored_backup_goes_on_without_a_fork(
         clearinghouse.withdraw(receipt(2), 0)
         settled(clearinghouse)
         signed = clearinghouse.get("/log/checkpoint").text
-    database_url = either.database_url and _new_database(request.getfixturevalue("postgres"), "two")
+    database_url = either.database_url and new_postgres(request.getfixturevalue("postgres"), "two")
     again = Settings(
         data=tmp_path / "again",
         url=URL,
@@ -206,6 +196,7 @@ def erased(clearinghouse: Running) -> None:
     until(lambda: clearinghouse.service.settler.is_settled)
 
 
+@on_sqlite
 @pytest.mark.parametrize("quality", [100, 3], ids=["a listed item", "a held item"])
 def test_what_is_withdrawn_stands_in_no_file(settings: Settings, quality: int) -> None:
     value = pdq(7)
@@ -218,6 +209,7 @@ def test_what_is_withdrawn_stands_in_no_file(settings: Settings, quality: int) -
         assert traces(settings.data, value) == []
 
 
+@on_sqlite
 def test_a_reader_delays_an_erasure_and_nobodys_case(settings: Settings) -> None:
     value = pdq(7)
     with running(settings) as clearinghouse:
@@ -246,6 +238,7 @@ def connect_kept(settings: Settings) -> Iterator[None]:
     other.close()
 
 
+@on_sqlite
 def test_an_erasure_that_a_kill_interrupted_is_settled_at_the_next_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +260,7 @@ def test_an_erasure_that_a_kill_interrupted_is_settled_at_the_next_start(
 
 
 def test_vacuuming_keeps_nobody_waiting(postgres: str, tmp_path: Path) -> None:
-    url = _new_database(postgres, "vacuumed")
+    url = new_postgres(postgres, "vacuumed")
     made = Settings(
         data=tmp_path / "data", url=URL, database_url=url, training=True, tick_seconds=0.05
     )
@@ -304,6 +297,7 @@ def test_a_restore_needs_an_empty_place(settings: Settings, tmp_path: Path) -> N
         backup.restore(tmp_path, settings, published=None, now=0)
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "damage",
     [

@@ -31,9 +31,14 @@ from unspread.model import Age, Fingerprint, Kind, Level, Media, MediaFingerprin
 from unspread.transparency.note import MissingSignatureError, Note
 from unspread.transparency.policy import LogPolicy, trial_policy
 
-from .conftest import Platform, Running, admitted, pdq, picture, receipt, running, until
+from .conftest import Platform, Running, admitted, on_sqlite, pdq, picture, receipt, running, until
 
 DAY = store.SECONDS_PER_DAY
+
+
+def where(settings: Settings) -> tuple[str, ...]:
+    """How a command finds this clearinghouse."""
+    return ("--data", str(settings.data), "--database", settings.database_url)
 
 
 class Clock:
@@ -159,7 +164,7 @@ def test_a_leaked_list_is_traced_to_whoever_leaked_it(
             )
         )
         said = CliRunner().invoke(
-            command, ["trace", str(leaked), "--data", str(settings.data)], catch_exceptions=False
+            command, ["trace", str(leaked), *where(settings)], catch_exceptions=False
         )
         assert said.exit_code == 0, said.output
         for each in followers:
@@ -172,7 +177,7 @@ def test_a_list_without_canaries_accuses_nobody(settings: Settings, tmp_path: Pa
         admitted(at)
         leaked = tmp_path / "list.txt"
         leaked.write_text("\n".join(pdq(seed).hex() for seed in range(100)))
-        said = CliRunner().invoke(command, ["trace", str(leaked), "--data", str(settings.data)])
+        said = CliRunner().invoke(command, ["trace", str(leaked), *where(settings)])
         assert "no canaries in this list" in said.output
 
 
@@ -297,7 +302,7 @@ def test_two_members_of_staff_change_a_scope_and_the_list_begins_anew(settings: 
         assert len(follower.listed) == 3
         run = lambda *words: CliRunner().invoke(  # noqa: E731
             command,
-            ["partner", "scope", platform.partner_id, *words, "--data", str(settings.data)],
+            ["partner", "scope", platform.partner_id, *words, *where(settings)],
         )
         alone = run("--level", "confirmed", "--by", "Ada")
         assert isinstance(alone.exception, InputError)
@@ -611,6 +616,7 @@ def opens_to(at: Running, platform: Platform, path: str, media: MediaFingerprint
     raise AssertionError("the segment does not open")
 
 
+@on_sqlite
 @pytest.mark.parametrize("made_at", ["before the epoch", "in its midst"])
 def test_a_restored_backup_knows_which_entries_were_canaries(
     settings: Settings, tmp_path: Path, made_at: str

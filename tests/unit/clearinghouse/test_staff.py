@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,9 +9,11 @@ from typing import Any, TypeVar
 import pytest
 
 from unspread.clearinghouse import audit, store
+from unspread.clearinghouse.database import connect
 from unspread.clearinghouse.staff import figures, members, proposals
 from unspread.clearinghouse.staff.members import Member, NotAllowedError, Role
 from unspread.clearinghouse.staff.proposals import Kind
+from unspread.clearinghouse.writer import DATABASE_ERRORS
 from unspread.errors import InputError
 from unspread.feed.reader import ListingAdded, ListingChanged
 from unspread.feed.records import Authority
@@ -262,18 +263,22 @@ def test_proposals_that_are_refused(
 )
 def test_the_audit_trail_is_only_appended_to(clearinghouse: Running, change: str) -> None:
     write(clearinghouse, lambda tx: members.invite(tx, "Anna", Role.AUDITOR, by="A"))
-    database = sqlite3.connect(clearinghouse.service.settings.sqlite_path)
-    with pytest.raises(sqlite3.IntegrityError, match="only appended"):
-        database.execute(change)
+    database = connect(clearinghouse.service.settings)
+    with pytest.raises(DATABASE_ERRORS, match="only appended"):
+        database.run(change)
     database.close()
 
 
 def test_a_trail_that_was_altered_behind_the_database_is_seen(clearinghouse: Running) -> None:
     for name in ("Anna", "Ben", "Cleo"):
         write(clearinghouse, lambda tx, n=name: members.invite(tx, n, Role.AUDITOR, by="A"))
-    database = sqlite3.connect(clearinghouse.service.settings.sqlite_path, isolation_level=None)
-    database.execute("DROP TRIGGER audit_event_no_update")
-    database.execute("UPDATE audit_event SET subject = 'x' WHERE id = 2")
+    database = connect(clearinghouse.service.settings)
+    database.run(
+        "DROP TRIGGER audit_event_append_only ON audit_event"
+        if clearinghouse.service.settings.database_url
+        else "DROP TRIGGER audit_event_no_update"
+    )
+    database.run("UPDATE audit_event SET subject = 'x' WHERE id = 2")
     database.close()
     with pytest.raises(audit.BrokenTrailError):
         clearinghouse.service.readers.ask_now(lambda c: list(audit.trail(c)))

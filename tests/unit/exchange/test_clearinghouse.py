@@ -14,6 +14,7 @@ from tests.unit.clearinghouse.conftest import (
     empty_database,
     pdq,
     picture,
+    postgres,
     receipt,
     running,
     settings,
@@ -33,7 +34,7 @@ from unspread.exchange.threatexchange import app_id
 from unspread.model import Age, Fingerprint, Kind, Media, MediaFingerprint, Part, Reason
 from unspread.testing.exchange import Credentials
 
-__all__ = ["empty_database", "settings"]
+__all__ = ["empty_database", "postgres", "settings"]
 
 
 class Clock:
@@ -472,11 +473,11 @@ def test_a_platform_with_keys_of_its_own_may_have_old_ones_too(house):
 
 def test_staff_issue_list_rotate_and_revoke_keys_by_command(settings):
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(clearinghouse_command, [*arguments, "--data", data])
+        result = CliRunner().invoke(clearinghouse_command, [*arguments, *place])
         assert result.exit_code == 0, result.output
         return result.output
 
-    data = str(settings.data)
+    place = ("--data", str(settings.data), "--database", settings.database_url)
     invitation = run("partner", "invite", "Old platform").strip()
     partner_id = invitation.partition(".")[0]
     staff = ("--by", "Ada", "--by", "Bo")

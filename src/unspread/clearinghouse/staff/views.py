@@ -1,7 +1,7 @@
 """The console's pages. Each looks; what changes something is a form that posts here."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -44,6 +44,12 @@ SCREENS: Final = (
     ("report", "Transparency"),
     ("trail", "Audit trail"),
 )
+DECIDED_AT: Final[Mapping[str, Collection[proposals.Kind]]] = {
+    "partners": proposals.ON_PARTNERS,
+    "review": proposals.ON_ITEMS,
+    "incident": set(proposals.Kind) - proposals.ON_ITEMS - proposals.ON_PARTNERS,
+}
+"""On which screen what waits for a second member is decided."""
 SESSION_SECONDS: Final = 8 * 3600
 
 with_session = decorator_from_middleware(SessionMiddleware)
@@ -104,15 +110,17 @@ def signed_in(view: View) -> View:
 
 def page(request: HttpRequest, member: Member, name: str, **context: Any) -> HttpResponse:
     """A page of the console."""
-    waiting = ask(request, proposals.waiting)
+    kinds = [each.kind for each in ask(request, proposals.waiting)]
     context = {
-        "waiting": waiting,
         **context,
         "member": member,
-        "waiting_count": len(waiting),
+        "waiting_count": len(kinds),
         "page": name,
         "roles": Role,
-        "screens": SCREENS,
+        "screens": [
+            (screen, title, sum(kind in DECIDED_AT.get(screen, ()) for kind in kinds))
+            for screen, title in SCREENS
+        ],
     }
     return render(request, f"staff/{name}.html", context)
 
@@ -276,7 +284,7 @@ def partner_list(request: HttpRequest, member: Member) -> HttpResponse:
         "partners",
         partners=table,
         active=[row["partner"] for row in table if row["partner"].state == "active"],
-        waiting=_waiting(request, proposals.ON_PARTNERS),
+        waiting=_waiting(request, "partners"),
         keys=[
             {
                 "key": each,
@@ -349,7 +357,8 @@ def _terms(form: QueryDict) -> str:
     return ""
 
 
-def _waiting(request: HttpRequest, kinds: Collection[proposals.Kind]) -> list[proposals.Proposal]:
+def _waiting(request: HttpRequest, screen: str) -> list[proposals.Proposal]:
+    kinds = DECIDED_AT[screen]
     return [each for each in ask(request, proposals.waiting) if each.kind in kinds]
 
 
@@ -377,7 +386,7 @@ def review(request: HttpRequest, member: Member) -> HttpResponse:
         asked=items("i.state = 'listed' AND i.asked_because <> ''"),
         disputed=items("i.state = 'listed' AND i.level = 'disputed'"),
         held=items("i.state = 'held'"),
-        waiting=_waiting(request, proposals.ON_ITEMS),
+        waiting=_waiting(request, "review"),
     )
 
 
@@ -436,12 +445,11 @@ def incident(request: HttpRequest, member: Member) -> HttpResponse:
             request.POST = form  # type: ignore[assignment]  # Django's own copies are mutable so
         _propose_or_decide(request, member)
         return HttpResponseRedirect("/staff/incident")
-    others = set(proposals.Kind) - proposals.ON_ITEMS - proposals.ON_PARTNERS
     return page(
         request,
         member,
         "incident",
-        waiting=_waiting(request, others),
+        waiting=_waiting(request, "incident"),
         intake_paused=ask(request, lambda c: store.is_on(c, store.INTAKE_PAUSED)),
     )
 
