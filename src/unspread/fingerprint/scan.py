@@ -20,8 +20,6 @@ from unspread.fingerprint.video import Film, Frame, open_film
 from unspread.fingerprint.windows import window_probes
 from unspread.model import MATCH_RADIUS_BITS, Media, Part
 
-TURNS: Final = len(pdq.ORIENTATIONS)
-
 _ALONE_SECONDS: Final = 30
 """Of a film with one keyframe, which may be a title card: so much is looked at every second."""
 
