@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -30,6 +31,7 @@ from unspread.model import Fingerprint, Kind, Part
 
 WITHDRAWALS: Final = 20
 _DAY: Final = 20_000
+_ROWS_AT_ONCE: Final = 5_000
 _CASE: Final = (
     "case_record",
     "id case_key content_digest age submitted_day expires_day promised_at",
@@ -88,14 +90,16 @@ def _prepared(data: Path, database_url: str) -> Settings:
 
 def _fill_sqlite(settings: Settings, count: int) -> None:
     connection = connect(settings)
-    connection.begin()
     for (table, columns), rows in _tables(count):
         names = columns.split()
         marks = ", ".join("?" * len(names))
         # Names of ours.
         sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
-        connection.run_many(sql, rows)
-    connection.commit()
+        # All in one transaction would be a write-ahead log of gigabytes, searched for every page.
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            connection.begin()
+            connection.run_many(sql, some)
+            connection.commit()
     connection.settle()
     connection.close()
 

@@ -445,7 +445,8 @@ class Kit:
 
     def _oldest_on(self, findings: Sequence[Finding]) -> date | None:
         posted = [self.catalogue.posted_at(each.reference) for each in findings]
-        return min((each.date() for each in posted if each is not None), default=None)
+        days = [each.astimezone(UTC).date() for each in posted if each is not None]
+        return min(days, default=None)
 
     async def forget(self, references: Sequence[str]) -> None:
         """Erase what is kept of content that is gone; unknown ones are no error."""

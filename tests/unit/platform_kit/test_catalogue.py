@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -103,6 +104,14 @@ def test_forgotten_content_is_not_found_and_forgetting_twice_is_no_error(opened)
 
     assert found(catalogue, pdq(value)) == []
     assert catalogue.probes_of("one") == ()
+
+
+def test_a_catalogue_knows_when_content_was_posted(opened):
+    catalogue, posted_at = opened(), START - timedelta(days=1000)
+    catalogue.remember("one", Media.IMAGE, [Probe(Kind.PDQ, os.urandom(32))], posted_at)
+
+    assert catalogue.posted_at("one") == posted_at
+    assert catalogue.posted_at("another") is None
 
 
 def test_another_process_finds_what_this_one_wrote(opened):
