@@ -33,6 +33,7 @@ from unspread.feed.records import (
     padding_entries,
 )
 from unspread.feed.segments import SegmentContext
+from unspread.feed.volumes import Volume
 from unspread.feed.writer import FeedPartner, FeedWriter
 from unspread.model import Age, Fingerprint, Kind, Level, ListingId, Media, Part
 from unspread.testing.feed import MemoryEntries
@@ -132,6 +133,8 @@ def make() -> dict[str, Any]:
                 "plaintext": context.open(data, key).hex(),
             }
         )
+    volume = Volume("sample-board", latest.segments)
+    placed = volume.write(public)
     return {
         "origin": ORIGIN,
         "log_seed": SEEDS["log"].hex(),
@@ -161,6 +164,12 @@ def make() -> dict[str, Any]:
         "opening_key": SEEDS["partner"].hex(),
         "sealing_key": key.public.hex(),
         "segments": segments,
+        # What these would be if they were of full blocks, and brought together.
+        "volume": {
+            "path": volume.path,
+            "file": public.get(volume.path).hex(),
+            "lines": [line.to_line() for line in placed],
+        },
         "latest": latest_file.decode(),
         "policy_file": f"log {LogPolicy(writer.keys[0]).log_key.to_text()}\n"
         f"witness one {witnesses[0].key.to_text()} https://witness.example\nquorum one\n",

@@ -1,6 +1,7 @@
 """The formats are those that vectors/feed.json shows to other languages."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,22 @@ def test_segments_open_to_the_records_shown(vectors: dict[str, Any]) -> None:
             vectors["origin"], vectors["partner"], line.start, line.stop, line.generation
         )
         assert context.open(bytes.fromhex(each["file"]), key).hex() == each["plaintext"]
+
+
+def test_a_volume_has_what_the_lines_say(vectors: dict[str, Any]) -> None:
+    files = {each["line"]: bytes.fromhex(each["file"]) for each in vectors["segments"]}
+    volume = bytes.fromhex(vectors["volume"]["file"])
+    stop = 0
+    for text in vectors["volume"]["lines"]:
+        line = SegmentLine.from_line(text.removesuffix("\n"))
+        assert line.to_line() == text
+        assert line.path(vectors["partner"]) == vectors["volume"]["path"]
+        assert line.place is not None
+        assert line.place.offset_bytes == stop
+        stop += line.body_bytes
+        body = volume[line.place.offset_bytes : stop]
+        assert line.place.head + body == files[replace(line, place=None).to_line()]
+    assert stop == len(volume)
 
 
 def test_cosignatures_and_proofs_hold(vectors: dict[str, Any]) -> None:

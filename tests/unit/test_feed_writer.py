@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -131,6 +132,26 @@ def test_a_power_cut_at_any_write_makes_no_fork(seed: int, data: st.DataObject) 
     newcomer = log.reader()
     log.follow(newcomer)
     assert newcomer.root == reader.root
+
+
+@pytest.mark.parametrize("writes", range(9))
+def test_what_a_store_refused_is_published_at_the_next_tick(writes: int) -> None:
+    budget = [10**9]
+    log = TrialLog(0, public=FailingBlobs(MemoryBlobs(), budget))
+    log.enrol()
+    log.enrol("second")
+    log.add()
+    log.publish()
+    log.add()
+    budget[0] = writes
+    with suppress(PowerCutError):
+        log.publish()
+    budget[0] = 10**9
+    log.publish()
+    for partner_id in log.partners:
+        reader = log.reader(partner_id)
+        log.follow(reader)
+        assert reader.size == 2
 
 
 def test_a_writer_refuses_to_sign_anything_else_than_it_signed(log: TrialLog) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from unspread.errors import InputError, StateError, TransportError
 
-_SYNC_ALL_FROM: Final = 32
+_SYNC_ALL_FROM: Final = 16
 """From this many files on, one sync of the whole disk costs less than one for each file."""
 
 _AT_ONCE: Final = 16

@@ -38,7 +38,7 @@ BATCH: Final = 1 << 12
 """Entries that are held in memory at once, besides a segment's own."""
 _MOST_PLAINTEXT: Final = MAX_SEGMENT_BYTES - 64 * 1024
 _MOST_SHARED_BYTES: Final = 64 * 1024 * 1024
-_MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+_MOST_WAITING_BYTES: Final = 24 * 1024 * 1024
 _FINAL_STATES: Final = frozenset({State.WITHDRAWN, State.EXPIRED, State.REMOVED})
 
 
