@@ -3,6 +3,9 @@
 import gzip
 import json
 import socket
+import sqlite3
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +13,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from tests.journeys.conftest import until
@@ -237,3 +241,47 @@ def test_a_refusal_arrives_whole_though_the_upload_was_not_wanted(start):
                     answer += more
             assert answer.rstrip().endswith(b"}")
     assert kit.answers("/health/live").status_code == 200
+
+
+def test_a_catalogue_in_parquet_fills_as_uploads_pass_is_searched_and_forgets(
+    start, world, tmp_path
+):
+    directory = tmp_path / "parquet"
+    more = f'catalogue_parquet = "{directory}"\nscan_workers = 1'
+    kit = start(more)
+    other = encoded(landscape(2, 480, 360))
+    assert kit.scan(other, "post-1").status_code == 200
+    kit.stop()
+    kit = start(more)  # it writes what is new at its start, and each minute
+    until(lambda: references_in(directory) == {"post-1"})
+
+    world.records = [*world.records, (pdq_hex(other), "Active")]
+    until(lambda: [each["reference"] for each in world.delivered] == ["post-1"])
+    command = [sys.executable, "-m", "unspread", "platform", "catalogue", "scan"]
+    found = subprocess.run(
+        [*command, "--data", str(kit.data), "--no-actions", str(directory)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split("\t")[1:] == ["1 match", "0 new actions\n"]
+
+    # Taken down, it is forgotten, and leaves the files.
+    until(lambda: not hosted(kit.data))
+    kit.stop()
+    start(more)
+    until(lambda: references_in(directory) == set())
+
+
+def pdq_hex(media: bytes) -> str:
+    return fingerprint_image(media).first(Kind.PDQ).value.hex()
+
+
+def references_in(directory: Path) -> set[str]:
+    files = [pq.ParquetFile(path) for path in directory.glob("*.parquet")]
+    return {name for file in files for name in file.read(["reference"])["reference"].to_pylist()}
+
+
+def hosted(data: Path) -> list[str]:
+    with sqlite3.connect(data / "platform.sqlite3") as database:
+        return [name for (name,) in database.execute("SELECT reference FROM hosted")]

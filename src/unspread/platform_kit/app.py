@@ -44,7 +44,7 @@ log = structlog.get_logger("unspread.platform")
 
 _KEYS_RELOAD_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 0.5
-_SEGMENTS_SECONDS: Final = 600.0
+_SEGMENTS_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 30.0
 _SNAPSHOT_SECONDS: Final = 300.0
 """A listing that was withdrawn stays in a snapshot's file no longer than this, and a little."""
@@ -203,7 +203,7 @@ async def _save_snapshots(kit: Kit) -> None:
 
 
 async def _write_segments(kit: Kit, directory: Path) -> None:
-    """Keep a directory of Parquet files as the catalogue is, to within ten minutes."""
+    """Keep a directory of Parquet files as the catalogue is, to within a minute."""
     from unspread.platform_kit.catalogue_segments import Segments
 
     segments = await asyncio.to_thread(Segments, directory, kit.catalogue)
@@ -235,7 +235,6 @@ async def _run(kit: Kit, joined: list[tuple[str, Membership]], stop: asyncio.Eve
         loop.call_soon_threadsafe(kit.wake_feedback)
 
     kit.store.on_actions(on_actions)
-    await follow_all(kit, [name for name, _ in joined])
     await load_bank(kit, may_save=not settings.replica)
     with ExitStack() as clients:
         async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:
@@ -329,6 +328,8 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         stop = asyncio.Event()
+        # Before the first question: /health/ready names every list from the beginning.
+        await follow_all(kit, [name for name, _ in joined])
         running = asyncio.create_task(_run(kit, joined, stop))
         running.add_done_callback(partial(_note_end, kit))
         try:

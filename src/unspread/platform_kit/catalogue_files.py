@@ -71,10 +71,12 @@ class Hit:
     distance_bits: int
 
 
-def write_catalogue(
-    path: Path, entries: Iterable[Entry], rows_per_group: int = ROWS_PER_GROUP
-) -> int:
-    """Write entries to a new Parquet file; how many rows it has."""
+Rows = tuple[Sequence[str], Sequence[int], bytes, bytes]
+"""References and frames of some rows, and their fronts and backs, 16 bytes each."""
+
+
+def write_rows(path: Path, groups: Iterable[Rows], most_rows: int = ROWS_PER_GROUP) -> None:
+    """Write a new Parquet file of row groups, of at most so many rows each."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -87,47 +89,51 @@ def write_catalogue(
     ]
     schema = pa.schema(fields, {_ONE_PAGE: b"yes"})
     partial = path.with_suffix(".part")
-    count = 0
     with pq.ParquetWriter(
         partial,
         schema,
         compression="none",
         use_dictionary=["reference"],
         write_statistics=False,
-        data_page_size=rows_per_group * _HALF + 1,
-        max_rows_per_page=rows_per_group,
+        data_page_size=most_rows * _HALF + 1,
+        max_rows_per_page=most_rows,
     ) as out:
-        references: list[str] = []
-        frames, front, back = array("i"), bytearray(), bytearray()
-
-        def flush() -> None:
-            halves = [
+        for references, frames, *halves in groups:
+            columns = [
                 pa.FixedSizeBinaryArray.from_buffers(
-                    half, len(references), [None, pa.py_buffer(bytes(column))]
+                    half, len(references), [None, pa.py_buffer(column)]
                 )
-                for column in (front, back)
+                for column in halves
             ]
-            columns = [pa.array(references, pa.string()), pa.array(frames, pa.int32()), *halves]
-            out.write_table(pa.Table.from_arrays(columns, schema=schema), rows_per_group)
-            for column in (references, front, back):
-                column.clear()
-            del frames[:]
-
-        for entry in entries:
-            for probe in entry.probes:
-                if probe.kind is not Kind.PDQ:
-                    continue
-                references.append(entry.reference)
-                frames.append(probe.frame)
-                front += probe.value[:_HALF]
-                back += probe.value[_HALF:]
-                count += 1
-                if len(references) == rows_per_group:
-                    flush()
-        if references:
-            flush()
+            named = [pa.array(references, pa.string()), pa.array(frames, pa.int32())]
+            table = pa.Table.from_arrays([*named, *columns], schema=schema)
+            out.write_table(table, most_rows)
     partial.replace(path)
-    return count
+
+
+def write_catalogue(
+    path: Path, entries: Iterable[Entry], rows_per_group: int = ROWS_PER_GROUP
+) -> None:
+    """Write entries to a new Parquet file."""
+    write_rows(path, _groups(entries, rows_per_group), rows_per_group)
+
+
+def _groups(entries: Iterable[Entry], rows_per_group: int) -> Iterator[Rows]:
+    references: list[str] = []
+    frames, front, back = array("i"), bytearray(), bytearray()
+    for entry in entries:
+        for probe in entry.probes:
+            if probe.kind is not Kind.PDQ:
+                continue
+            references.append(entry.reference)
+            frames.append(probe.frame)
+            front += probe.value[:_HALF]
+            back += probe.value[_HALF:]
+            if len(references) == rows_per_group:
+                yield references, frames, bytes(front), bytes(back)
+                references, frames, front, back = [], array("i"), bytearray(), bytearray()
+    if references:
+        yield references, frames, bytes(front), bytes(back)
 
 
 def parts_of(files: Sequence[str]) -> list[Part]:

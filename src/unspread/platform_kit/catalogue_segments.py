@@ -1,8 +1,9 @@
 """The catalogue as a directory of Parquet files that grows with it, for scans on many machines.
 
 One file for each stretch of entries, `FIRST-LAST.parquet`; what is new since the last file becomes
-the next. A file with content that has been forgotten since is written anew without it, from the
-database, so that what is erased there is erased here by the next call.
+the next, together with files before it that are no larger, so that they stay few. A file with
+content that has been forgotten since is written anew without it, from the database, so that what is
+erased there is erased here by the next call.
 """
 
 from collections.abc import Iterator
@@ -56,19 +57,20 @@ class Segments:
     def update(self) -> tuple[int, int]:
         """Write what is new, and anew what holds forgotten content; how many files of each.
 
-        The newest file is written again until it is full, so that there are not very many. Killed
-        at any place, the next call goes on: a file appears whole or not at all.
+        Killed at any place, the next call goes on: a file appears whole or not at all.
         """
         gone = self._catalogue.gone_after(self._at.gone)
         self._drop_replaced()
         rewritten = self._rewrite({entry for _, entry in gone})
-        files = self.files()
-        start, last = 0, max((_span(path)[1] for path in files), default=0)
-        if files:
-            first, end = _span(files[-1])
-            start = first - 1 if end - first + 1 < SEGMENT_ENTRIES else end
-        written = 0
-        if self._catalogue.last_entry() > last:
+        newest, written = self._catalogue.last_entry(), 0
+        start = last = max((_span(path)[1] for path in self.files()), default=0)
+        for path in reversed(self.files()):
+            first, end = _span(path)
+            size = end - first + 1
+            if size >= SEGMENT_ENTRIES or size > newest - start:
+                break
+            start = first - 1
+        if newest > last:
             fresh = self._catalogue.entries_after(start)
             for _, block in groupby(enumerate(fresh), lambda one: one[0] // SEGMENT_ENTRIES):
                 entries = [entry for _, entry in block]

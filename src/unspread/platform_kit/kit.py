@@ -328,10 +328,16 @@ class Kit:
         queued = 0
         after = await asyncio.to_thread(self.store.counter, "searched")
         while True:
+            up_to = self.bank.sequence
             covered = min(
                 self._remembering.values(),
                 default=await asyncio.to_thread(self.catalogue.last_entry),
             )
+            if not covered and not await asyncio.to_thread(self.store.has_findings):
+                # Nothing is hosted yet. What is being remembered now sees that the bank changed.
+                after = max(after, up_to)
+                await asyncio.to_thread(self.store.set_counters, searched=after, covered=0)
+                return queued
             every = await asyncio.to_thread(self.store.changes_after, after, _SEARCH_BATCH)
             # What another process has written meanwhile is not in the bank yet, which says how
             # content matches: it would count as searched and be found no more.

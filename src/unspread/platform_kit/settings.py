@@ -187,8 +187,8 @@ class Settings(_Section, frozen=True):
     catalogue: str = ""
     """Where the catalogue is: empty for SQLite in the data directory, or `postgresql://…`."""
     catalogue_parquet: Path | None = None
-    """A directory that a running server keeps as Parquet files of the catalogue, for scans on many
-    machines (`pip install 'unspread[parquet]'`); none: it keeps none."""
+    """A directory where a running server keeps the catalogue as Parquet too, to within a minute,
+    for scans on many machines (`pip install 'unspread[parquet]'`). None: no Parquet."""
     quarantine_listings_with_matches: Positive = 100
     """A listing that matches more of the catalogue than this is held, whatever the policy says:
     so common a picture is nobody's secret."""

@@ -743,6 +743,17 @@ class Store:
             connection.execute("DELETE FROM oldest_copies WHERE list = ? AND listing_id = ?", key)
         return released
 
+    def has_findings(self) -> bool:
+        """Whether anything hosted was found or is held, for whatever listing."""
+        return self.read(
+            lambda c: bool(
+                c.execute(
+                    "SELECT EXISTS (SELECT 1 FROM findings)"
+                    " OR EXISTS (SELECT 1 FROM actions WHERE closed_at IS NULL)"
+                ).fetchone()[0]
+            )
+        )
+
     def with_findings(self, listings: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
         """Of (list number, listing id), those for which something hosted was found or is held."""
 

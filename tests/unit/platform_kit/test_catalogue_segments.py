@@ -51,7 +51,22 @@ def test_files_hold_what_the_catalogue_holds_each_piece_once(catalogue, tmp_path
     segments.update()
 
     assert sorted(references(segments)) == sorted("abcdefg")
-    assert [path.stem[:12] for path in segments.files()] == ["000000000001", "000000000005"]
+    assert [path.stem[:12] for path in segments.files()] == [
+        "000000000001",
+        "000000000005",
+        "000000000008",
+    ]
+
+
+def test_files_stay_few_however_often_little_is_new(catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_segments, "SEGMENT_ENTRIES", 64)
+    segments, most = Segments(tmp_path / "parquet", catalogue), 0
+    for number in range(150):
+        remember(catalogue, f"{number}")
+        segments.update()
+        most = max(most, len(segments.files()))
+    assert most <= 9  # two full ones, and of the rest one for each power of two
+    assert references(segments) == [f"{number}" for number in range(150)]
 
 
 def test_what_is_forgotten_leaves_the_files(catalogue, tmp_path):
