@@ -267,7 +267,13 @@ def index_with_keys(kernel, key_bits, rows):
 @KINDS
 @pytest.mark.parametrize(
     ("listed", "key_bits", "asked"),
-    [(5000, 0, 1040), (5000, 1, 1040), (30_000, 10, 4800), (120_000, 11, 1040)],
+    [
+        (5000, 0, 1040),
+        (5000, 1, 1040),
+        (5000, 16, 1040),
+        (30_000, 10, 4800),
+        (120_000, 11, 1040),
+    ],
 )
 @pytest.mark.parametrize("radius_bits", [15, 31])
 def test_however_full_the_buckets_are_all_is_found(kernel, listed, key_bits, asked, radius_bits):

@@ -106,13 +106,11 @@ typedef struct {
 } Side;
 
 /* Up to 32 outer signatures beside STRIDE inner ones, from `step` on in bucket `key`; for those from
-   `split` on in the bucket beside it. Bit 32 * (i % 2) + lane of pairs[i / 2] is set where the i-th of
-   them is near the lane's, if the bucket has so many. */
+   `split` on in the bucket beside it. `lanes` are those to which one of them is near, if the bucket has
+   so many. */
 typedef struct {
-    uint32_t outer;
+    uint32_t outer, key, step, lanes;
     uint16_t split, flipped;
-    uint32_t key, step;
-    uint64_t pairs[2];
 } Meeting;
 
 /* What passed the filter in one table and is still to be looked at. */

@@ -630,21 +630,47 @@ TARGET static enum Status ISA(join_by_query)(const QueryTable *sorted, size_t co
     return ISA(flush)(survivors);
 }
 
-/* Which lanes of `given` are near their bucket's signature: the inner one of `high` for the lanes in
-   `upper`, else that of `low`. Two of each, the first's mask below the second's. */
-TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint32_t *low,
-                                             const uint32_t *high, ISA(Lanes) upper, uint32_t real,
-                                             int allowed) {
-    const ISA(Vector) a = ISA(either)(upper, ISA(fill_twice)(low[0]), ISA(fill_twice)(high[0]));
-    const ISA(Vector) b = ISA(either)(upper, ISA(fill_twice)(low[1]), ISA(fill_twice)(high[1]));
+/* Which lanes of `given` are near one of STRIDE inner signatures of their bucket: those of `high` for
+   the lanes in `upper`, else those of `low`. */
+TARGET static inline uint32_t ISA(near_any)(ISA(Vector) given, const uint32_t *low,
+                                            const uint32_t *high, ISA(Lanes) upper, uint32_t real,
+                                            int allowed) {
+    ISA(Vector) want[STRIDE];
+    for (int each = 0; each < STRIDE; each++)
+        want[each] = ISA(either)(upper, ISA(fill_twice)(low[each]), ISA(fill_twice)(high[each]));
 #if LEVEL == 3
-    const __m512i bound = _mm512_set1_epi16((short)allowed);
-    return _mm512_kunpackd(
-        _mm512_mask_cmple_epu16_mask(real, _mm512_popcnt_epi16(_mm512_xor_si512(given, b)), bound),
-        _mm512_mask_cmple_epu16_mask(real, _mm512_popcnt_epi16(_mm512_xor_si512(given, a)), bound));
+    __m512i least = _mm512_popcnt_epi16(_mm512_xor_si512(given, want[0]));
+    for (int each = 1; each < STRIDE; each++)
+        least = _mm512_min_epu16(least, _mm512_popcnt_epi16(_mm512_xor_si512(given, want[each])));
+    return _mm512_mask_cmple_epu16_mask(real, least, _mm512_set1_epi16((short)allowed));
 #else
-    return (ISA(near16)(given, a, allowed) & real) |
-           (uint64_t)(ISA(near16)(given, b, allowed) & real) << 32;
+    uint32_t near = 0;
+    for (int each = 0; each < STRIDE; each++) near |= ISA(near16)(given, want[each], allowed);
+    return near & real;
+#endif
+}
+
+/* Which of STRIDE second chunks, each twice, and third ones differ in at most `two` bits from `second`,
+   and in at most `three` together with `third`. */
+TARGET static inline uint32_t ISA(near_thirds)(const uint32_t *twice, const uint16_t *thirds,
+                                               unsigned second, unsigned third, unsigned two,
+                                               unsigned three) {
+#if LEVEL == 3
+    __m128i own = _mm_popcnt_epi32(_mm_xor_si128(_mm_loadu_si128((const __m128i *)twice),
+                                                 _mm_set1_epi16((short)second)));
+    __m128i next = _mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)thirds));
+    next = _mm_popcnt_epi32(_mm_xor_si128(next, _mm_set1_epi32((int)third)));
+    /* Twice as many, because each stands there twice. */
+    const __m128i sum = _mm_add_epi32(own, _mm_add_epi32(next, next));
+    return _mm_mask_cmple_epu32_mask(
+        _mm_cmple_epu32_mask(own, _mm_set1_epi32((int)(2 * two))), sum, _mm_set1_epi32((int)(2 * three)));
+#else
+    uint32_t near = 0;
+    for (int each = 0; each < STRIDE; each++) {
+        const unsigned own = POPCOUNT((second ^ twice[each]) & 0xffff);
+        near |= (uint32_t)((own <= two) & (own + POPCOUNT(third ^ thirds[each]) <= three)) << each;
+    }
+    return near;
 #endif
 }
 
@@ -652,29 +678,29 @@ TARGET static inline uint64_t ISA(near_pair)(ISA(Vector) given, const uint32_t *
 TARGET static enum Status ISA(settle)(const QueryTable *sorted, const Side *outer, const Side *inner,
                                       int rows_are_outer, size_t met, Survivors *survivors) {
     const uint32_t base = (uint32_t)(survivors->table * survivors->part->kept);
-    const unsigned three = 3 * survivors->radius / 16;
+    const unsigned two = survivors->radius / 8, three = 3 * survivors->radius / 16;
     for (size_t number = 0; number < met; number++) {
         const Meeting *meeting = &survivors->meetings[number];
         if (UNLIKELY(survivors->count > BLOCK - STRIDE * 32)) {
             enum Status status = ISA(flush)(survivors);
             if (status) return status;
         }
-        /* Mostly one pair, in either half: no branch depends on which. */
-        uint64_t low = meeting->pairs[0], high = meeting->pairs[1];
-        do {
-            const uint64_t pairs = low ? low : high, left = pairs & (pairs - 1);
-            const uint32_t bit = lowest(pairs), lane = bit & 31, upper = lane >= meeting->split;
+        for (uint32_t lanes = meeting->lanes; lanes; lanes &= lanes - 1) {
+            const uint32_t lane = lowest(lanes), upper = lane >= meeting->split;
             const uint32_t *bucket = inner->from + (meeting->key ^ upper);
-            const uint32_t here = meeting->outer + lane;
-            const uint32_t there = bucket[0] + meeting->step + (low ? 0 : 2) + (bit >> 5);
-            high = low ? high : left, low = low ? left : 0;
-            const unsigned second = (unsigned)(outer->signatures[here] ^ inner->signatures[there]);
-            const unsigned third = (unsigned)(outer->thirds[here] ^ inner->thirds[there]);
-            const unsigned sum = POPCOUNT(second | third << 16) + meeting->flipped;
-            if (LIKELY(sum > three || there >= bucket[1])) continue;
-            survivors->slots[survivors->count] = base + (rows_are_outer ? here : there);
-            survivors->numbers[survivors->count++] = sorted->numbers[rows_are_outer ? there : here];
-        } while (low | high);
+            const uint32_t here = meeting->outer + lane, first = bucket[0] + meeting->step;
+            const unsigned second = outer->signatures[here], third = outer->thirds[here];
+            uint32_t near = ISA(near_thirds)(sorted->twice + first, inner->thirds + first, second, third,
+                                             two - meeting->flipped, three - meeting->flipped);
+            if (LIKELY(!near)) continue;
+            for (; near; near &= near - 1) {
+                const uint32_t there = first + lowest(near);
+                if (there >= bucket[1]) break;
+                survivors->slots[survivors->count] = base + (rows_are_outer ? here : there);
+                survivors->numbers[survivors->count++] =
+                    sorted->numbers[rows_are_outer ? there : here];
+            }
+        }
     }
     return DONE;
 }
@@ -721,14 +747,11 @@ TARGET static enum Status ISA(join_by_key)(const QueryTable *sorted, size_t coun
                     const uint32_t *a = sorted->twice + low_from + step;
                     const uint32_t *b = sorted->twice + high_from + step;
                     Meeting *meeting = &survivors->meetings[met];
-                    uint64_t pairs[2];
-                    for (int two = 0; two < 2; two++)
-                        pairs[two] =
-                            ISA(near_pair)(given, a + 2 * two, b + 2 * two, upper, real, bound);
+                    const uint32_t lanes = ISA(near_any)(given, a, b, upper, real, bound);
                     meeting->outer = at, meeting->split = (uint16_t)split;
                     meeting->flipped = flip != 0, meeting->key = low, meeting->step = step;
-                    meeting->pairs[0] = pairs[0], meeting->pairs[1] = pairs[1];
-                    met += (pairs[0] | pairs[1]) != 0;
+                    meeting->lanes = lanes;
+                    met += lanes != 0;
                     if (UNLIKELY(met == MEETINGS)) {
                         enum Status status = ISA(settle)(sorted, outer, inner, rows_are_outer, met, survivors);
                         if (status) return status;
