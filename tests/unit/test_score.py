@@ -54,6 +54,16 @@ def test_a_title_card_in_common_makes_no_match(shown, others, is_match):
     assert score(query, listing, 31).is_match == is_match
 
 
+def test_two_frames_of_a_title_are_near_many_of_a_listing_and_make_no_match():
+    listing = [frame(bits) for bits in range(0, 200, 10)]
+    query = [frame(40), frame(80), *apart(8, seed=1)]
+    found = score(query, [*listing, *apart(30)], 31)
+    assert (found.matched_of_query, found.is_varied) == (2, True)
+    assert found.share_of_listing >= 0.2
+    assert not found.is_match
+    assert score([*query, frame(120)], [*listing, *apart(30)], 31).is_match
+
+
 @pytest.mark.parametrize(
     ("matched", "frames", "varied", "enough"),
     [

@@ -73,9 +73,11 @@ class Score:
     @property
     def is_match(self) -> bool:
         """By `is_enough`, of either; see docs/decisions for what it finds and what it mistakes."""
+        # One frame of a title that moves is near many of the listing's, which are dense.
+        is_varied = self.is_varied and self.matched_of_query >= MATCH_FRAMES
         return self.matched_of_query > 0 and (
-            is_enough(self.matched_of_query, self.frames_of_query, is_varied=self.is_varied)
-            or is_enough(self.matched_of_listing, self.frames_of_listing, is_varied=self.is_varied)
+            is_enough(self.matched_of_query, self.frames_of_query, is_varied=is_varied)
+            or is_enough(self.matched_of_listing, self.frames_of_listing, is_varied=is_varied)
         )
 
 
