@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.journeys.page_stand import LOG_KEY, Stand
 from tests.journeys.page_steps import choose, encoded, open_case, picture, send
@@ -318,3 +318,33 @@ def test_a_part_of_a_screenshot_is_cut_out_on_the_device_by_keyboard(
     assert [each.fingerprint() for each in item.fingerprints] == [
         each for each in made_here if each.kind is Kind.PDQ
     ]
+
+
+def test_a_part_is_cut_out_with_a_finger(chromium: Browser, stand: Stand) -> None:
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, locale="en-US"
+    )
+    page = context.new_page()
+    page.goto(f"{stand.url}/en/begin")
+    choose(page, encoded(picture(9), "PNG"))
+    page.get_by_role("button", name="Cut out a part: Photo 1").tap()
+    canvas = page.locator("#crop-view")
+    look = page.get_by_role("button", name="Hold to look").bounding_box()
+    assert look is not None
+    finger = context.new_cdp_session(page)
+    at = {"x": look["x"] + look["width"] / 2, "y": look["y"] + look["height"] / 2}
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
+    expect(canvas).not_to_have_class("blurred")
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(canvas).to_have_class("blurred")
+    slider = page.get_by_label("Cut off at the top")
+    box = slider.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    assert 20 <= int(slider.input_value()) <= 40
+    page.get_by_role("button", name="Use this part").tap()
+    send(page)
+    (item,) = stand.cases[0].items
+    # Digests would be those of the file around the part.
+    assert {each.fingerprint().kind for each in item.fingerprints} == {Kind.PDQ}
+    context.close()
