@@ -55,7 +55,7 @@ class Settings:
     canaries_per_epoch: int = 0
     """So many synthetic listings are planted in an epoch, some for each platform, to trace a leaked
     list; also the most entries that a platform may be refused as another's canaries. 900 trace
-    three platforms that mix their lists. 0: none."""
+    two platforms that mix their lists, and one at least of three. 0: none."""
 
     canary_epoch_days: float = 30.0
     """How long an epoch is: its canaries are listed in the first half, and revealed once those of
