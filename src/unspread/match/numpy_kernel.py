@@ -1,5 +1,6 @@
 """The kernel in numpy alone: slower by ten, with the same answers to the bit."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -10,12 +11,15 @@ from unspread.match.kernel import Found, FoundMany
 from unspread.match.layout import (
     CHUNK_BITS,
     CHUNKS,
+    CLUMP_COLUMNS,
     I64,
+    ROW_BITS,
     TABLE_RADIUS_BITS,
     U8,
     U16,
     U32,
     U64,
+    Clumps,
     Part,
     Tables,
     chunk,
@@ -30,6 +34,7 @@ _THREE_BYTES: Final = np.uint32(0xFFFFFF)
 _COUNTING: Final = np.arange(1 << 16, dtype=np.int64)
 _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
+_SUM_BITS: Final = 8
 
 
 def _bits_in_order(rows: U64, order: U8) -> U64:
@@ -122,7 +127,7 @@ class NumpyKernel:
             if not rows:
                 continue
             try:
-                for positions, found in self._part_matches(view, rows, query, radius_bits):
+                for positions, found in self._part_matches(view, rows, query, radius_bits, limit):
                     if not len(positions):
                         continue
                     alive = part.dead[positions] == 0
@@ -180,14 +185,14 @@ class NumpyKernel:
         return rows[order], numbers[order], distances[order]
 
     def _part_matches(
-        self, view: "_View", rows: int, query: U64, radius_bits: int
+        self, view: "_View", rows: int, query: U64, radius_bits: int, limit: int
     ) -> list[tuple[I64, I64]]:
         """Positions and distances of the part's rows within the radius, from each structure."""
         part = view.part
         if part.tables is not None and radius_bits <= TABLE_RADIUS_BITS:
             probed = _probed(view, query, radius_bits)
             if probed is not None:
-                return [probed, *_in_clumps(part, query, radius_bits)]
+                return [probed, *_in_clumps(part, query, radius_bits, limit)]
         return [_scanned(part.front[:rows], part.back[:rows], query, radius_bits)]
 
 
@@ -205,7 +210,7 @@ def _verified(
     return positions[near], distances[near]
 
 
-def _in_clumps(part: Part, query: U64, radius_bits: int) -> list[tuple[I64, I64]]:
+def _in_clumps(part: Part, query: U64, radius_bits: int, limit: int) -> list[tuple[I64, I64]]:
     clumps = part.clumps
     if clumps is None:
         return []
@@ -214,11 +219,58 @@ def _in_clumps(part: Part, query: U64, radius_bits: int) -> list[tuple[I64, I64]
     beyond = np.bitwise_count((clumps.centres ^ query) & clumps.common).sum(axis=1, dtype=np.int64)
     in_reach = (away <= clumps.radii.astype(np.int64) + radius_bits) & (beyond <= radius_bits)
     for number in np.flatnonzero(in_reach):
-        members = slice(clumps.starts[number], clumps.starts[number + 1])
-        positions = clumps.positions[members].astype(np.int64)
-        near = _half_distances(part.front.take(positions, axis=0), query[:2]) <= radius_bits
-        matches.append(_verified(part.front, part.back, positions[near], query, radius_bits))
+        near = _near_members(clumps, int(number), query, radius_bits)
+        positions = clumps.positions[near].astype(np.int64)
+        positions = positions[part.dead[positions] == 0]
+        if len(positions) > limit:
+            # As many as show that there are more, and all with the id of the last of them.
+            end = np.searchsorted(part.ids, part.ids[positions[limit]], side="right")
+            positions = positions[: np.searchsorted(positions, end)]
+        matches.append(_verified(part.front, part.back, positions, query, radius_bits))
     return matches
+
+
+def _near_members(clumps: Clumps, number: int, query: U64, radius_bits: int) -> I64:
+    """The members of a clump within the radius, counted bit by bit for all at once.
+
+    A member w bits from the centre that shares v of the query's a bits is a + w - 2v bits away:
+    near if v reaches half of w + a - radius_bits, rounded up.
+    """
+    start, end = int(clumps.starts[number]), int(clumps.starts[number + 1])
+    held = clumps.columns[:, start // 64 : -(-end // 64)]
+    differing = (clumps.centres[number] ^ query).astype("<u8").view(np.uint8)
+    bits = np.flatnonzero(np.unpackbits(differing, bitorder="little"))
+    half, odd = divmod(len(bits) - radius_bits, 2)
+    every = np.full((1, held.shape[1]), 2**64 - 1, dtype=np.uint64)
+    # By what they count for, 1, 2, 4 and on. What is less than nothing counts on the other side.
+    shared = [[every[: max(-half, 0) >> bit & 1]] for bit in range(_SUM_BITS)]
+    wanted = [[every[: max(half, 0) >> bit & 1]] for bit in range(_SUM_BITS)]
+    shared[0].append(held[bits])
+    wanted[0].append(every if odd else held[ROW_BITS : ROW_BITS + 1])
+    for bit in range(1, CLUMP_COLUMNS - ROW_BITS):
+        wanted[bit - 1].append(held[ROW_BITS + bit : ROW_BITS + bit + 1])
+    short = np.zeros(held.shape[1], dtype=np.uint64)
+    for has, needs in zip(_summed(shared), _summed(wanted), strict=True):
+        short = (~has & needs) | (~(has ^ needs) & short)
+    lanes = np.unpackbits((~short).astype("<u8").view(np.uint8), bitorder="little")
+    members = np.flatnonzero(lanes) + start // 64 * 64
+    return members[(members >= start) & (members < end)]
+
+
+def _summed(counting: list[list[U64]]) -> Iterator[U64]:
+    """For each bit of a sum, lowest first, where it is set, from what counts for that bit."""
+    carried: list[U64] = []
+    for each in counting:
+        rows = np.concatenate((*each, *carried))
+        carried = []
+        while len(rows) > 1:
+            # Three of the same worth are one of theirs and one of twice it; of two, one is nothing.
+            size = max(len(rows) // 3, 1)
+            a, b, rest = rows[:size], rows[size : 2 * size], rows[2 * size :]
+            c: U64 = rest[:size] if len(rest) else np.zeros_like(a)
+            carried.append((a & b) | (c & (a ^ b)))
+            rows = np.concatenate((a ^ b ^ c, rest[size:]))
+        yield rows[0] if len(rows) else np.zeros(rows.shape[1], dtype=np.uint64)
 
 
 class _View:
