@@ -196,7 +196,7 @@ def _picture(report: Report, chromium: Chromium) -> None:
             peer="decode and read back",
             theirs=times[2] * 1000,
         )
-    # As phones store portraits: its pixels come through the canvas.
+    # As phones store portraits.
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = 6
     chromium.take(encoded(landscape(1, 4032, 3024), "JPEG", quality=88, exif=exif.tobytes()))

@@ -80,6 +80,13 @@ function forwardTents(length) {
 /** @type {Orientation} */
 export const UPRIGHT = { flipsRows: false, flipsColumns: false, transposes: false };
 
+/** All eight, upright first. */
+export const ORIENTATIONS = Array.from({ length: 8 }, (_, at) => ({
+  flipsRows: (at & 1) > 0,
+  flipsColumns: (at & 2) > 0,
+  transposes: (at & 4) > 0,
+}));
+
 /** Takes the rows of one picture from top to bottom and answers its 64x64 sampled luma. */
 export class LumaSampler {
   /**

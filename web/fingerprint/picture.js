@@ -8,7 +8,7 @@
 
 import { checkPixels, withoutProfile } from './container.js';
 import { toHex, UnreadableMediaError } from './media.js';
-import { MIN_SIDE_PIXELS, pdqOf } from './pdq.js';
+import { MIN_SIDE_PIXELS, ORIENTATIONS, pdqOf } from './pdq.js';
 import { PixelSampler } from './pixels.js';
 import { CellSums, windowFingerprints } from './windows.js';
 
@@ -113,47 +113,99 @@ async function read(decoded, part) {
 /**
  * @param {Box} box
  * @param {import('./pixels.js').Order} [order]
+ * @param {Orientation} [orientation]
  * @returns {Reading}
  */
-function begun({ width, height }, order) {
-  const cells = new CellSums(width, height);
+function begun({ width, height }, order, orientation) {
+  const cells = new CellSums(width, height, orientation);
   return { sampler: new PixelSampler(width, height, cells, order), cells };
 }
 
 /** @type {Record<string, import('./pixels.js').Order>} of formats that cannot be translucent */
 const OPAQUE_ORDERS = { RGBX: 'rgb', BGRX: 'bgr' };
 
+/** @typedef {import('./pdq.js').Orientation} Orientation */
+
+/** Rows of a picture that are read both ways. */
+const CONTROL_ROWS = 48;
+
 /**
- * An opaque picture's pixels, from a frame of video made of it: a tenth of the canvas's time. No
- * rule says that a frame keeps the turn of EXIF, and Chromium's does not; so a row of each strip
- * is read through the canvas too, and where one pixel differs the canvas has to give them all.
+ * An opaque picture's pixels, from a frame of video made of it: a tenth of the canvas's time, and
+ * of a turned photo less still. No rule says whether a frame keeps the turn of EXIF, and
+ * Chromium's does not; so some rows are read through the canvas too, and say how it is turned.
+ * Where not exactly one turn agrees in every byte, the canvas has to give all pixels.
  * @param {ImageBitmap} bitmap
  * @param {Box} box
- * @returns {Promise<Reading | null>} null if its pixels are not those of the canvas
+ * @returns {Promise<Reading | null>} null if it is not known to be that of the canvas
  */
 async function readFrame(bitmap, box) {
   const frame = frameOf(bitmap);
   if (frame === null) return null;
   try {
     const order = OPAQUE_ORDERS[frame.format ?? ''];
-    if (!order || frame.codedWidth !== bitmap.width || frame.codedHeight !== bitmap.height) return null;
-    const { x, y, width, height } = box;
-    const reading = begun(box, order);
-    const rows = stripRows(box);
+    const orientation = order && (await orientationOf(frame, bitmap, order));
+    if (!orientation) return null;
+    const stored = storedBox(box, frame, orientation);
+    const reading = begun(stored, order, orientation);
+    const { x, y, width, height } = stored;
+    const rows = stripRows(stored);
     const strip = new Uint8Array(4 * width * rows);
-    const control = readable(new OffscreenCanvas(width, 1));
     for (let top = 0; top < height; top += rows) {
       const count = Math.min(rows, height - top);
       const [{ offset, stride }] = await frame.copyTo(strip, { rect: { x, y: y + top, width, height: count } });
       if (offset !== 0 || stride !== 4 * width) return null;
-      control.drawImage(bitmap, -x, -y - top);
-      if (!isSameRow(strip, control.getImageData(0, 0, width, 1).data, order)) return null;
       reading.sampler.addRows(words(strip), 0, width, count);
     }
     return reading;
   } finally {
     frame.close();
   }
+}
+
+/**
+ * @param {VideoFrame} frame
+ * @param {ImageBitmap} bitmap the same picture, upright
+ * @param {import('./pixels.js').Order} order of the frame's bytes
+ * @returns {Promise<Orientation | null>} null if not exactly one agrees
+ */
+async function orientationOf(frame, bitmap, order) {
+  const { width, height } = bitmap;
+  const { codedWidth, codedHeight } = frame;
+  let possible = ORIENTATIONS.filter(({ transposes }) =>
+    transposes ? codedWidth === height && codedHeight === width : codedWidth === width && codedHeight === height,
+  );
+  const context = readable(new OffscreenCanvas(width, 1));
+  const line = new Uint8Array(4 * width);
+  for (let step = 0; step < CONTROL_ROWS; step++) {
+    const y = Math.floor(((step + 0.5) * height) / CONTROL_ROWS);
+    context.drawImage(bitmap, 0, -y);
+    const control = context.getImageData(0, 0, width, 1).data;
+    const agreeing = [];
+    for (const orientation of possible) {
+      await frame.copyTo(line, { rect: storedBox({ x: 0, y, width, height: 1 }, frame, orientation) });
+      const isReversed = orientation.transposes ? orientation.flipsRows : orientation.flipsColumns;
+      if (isSameLine(line, control, order, isReversed)) agreeing.push(orientation);
+    }
+    possible = agreeing;
+  }
+  return possible.length === 1 ? possible[0] : null;
+}
+
+/**
+ * @param {Box} box of the upright picture
+ * @param {VideoFrame} frame
+ * @param {Orientation} orientation
+ * @returns {Box} the same as stored
+ */
+function storedBox(box, { codedWidth, codedHeight }, { flipsRows, flipsColumns, transposes }) {
+  const turned = { x: box.y, y: box.x, width: box.height, height: box.width };
+  const { x, y, width, height } = transposes ? turned : box;
+  return {
+    x: flipsColumns ? codedWidth - x - width : x,
+    y: flipsRows ? codedHeight - y - height : y,
+    width,
+    height,
+  };
 }
 
 /** @param {ImageBitmap} bitmap */
@@ -168,16 +220,17 @@ function frameOf(bitmap) {
 }
 
 /**
- * @param {Uint8Array} row of a frame
+ * @param {Uint8Array} line of a frame
  * @param {Uint8ClampedArray} control red, green, blue and alpha
  * @param {import('./pixels.js').Order} order of the frame's bytes
+ * @param {boolean} isReversed whether the line runs the other way
  */
-function isSameRow(row, control, order) {
+function isSameLine(line, control, order, isReversed) {
   const [red, blue] = order === 'rgb' ? [0, 2] : [2, 0];
   for (let at = 0; at < control.length; at += 4) {
-    if (row[at + red] !== control[at] || row[at + 1] !== control[at + 1] || row[at + blue] !== control[at + 2]) {
-      return false;
-    }
+    const from = isReversed ? control.length - 4 - at : at;
+    const isSame = line[from + red] === control[at] && line[from + blue] === control[at + 2];
+    if (!isSame || line[from + 1] !== control[at + 1]) return false;
   }
   return true;
 }

@@ -52,14 +52,14 @@ export class PixelSampler {
   /**
    * @param {number} width in pixels, at least MIN_SIDE_PIXELS
    * @param {number} height in pixels, at least MIN_SIDE_PIXELS
-   * @param {import('./windows.js').CellSums} cells to which the luma is added
+   * @param {import('./windows.js').CellSums} cells to which the luma is added; theirs is the orientation
    * @param {Order} order of the pixels' bytes
    */
   constructor(width, height, cells, order = 'rgb') {
     this.width = width;
     this.cells = cells;
     this.order = order;
-    this.sampler = new LumaSampler(width, height);
+    this.sampler = new LumaSampler(width, height, cells.orientation);
     this.whole = wholeWeights(this.sampler.down, height, MAX_WHOLE_WINDOW);
     /** @type {Open[]} */
     this.open = [];
@@ -127,7 +127,7 @@ export class PixelSampler {
       nextRow + left,
       down.end[sample],
       this.begun < SIDE ? down.start[this.begun] : Infinity,
-      (Math.floor(nextRow / cells.side) + 1) * cells.side,
+      cells.endOf(nextRow),
     );
     const isEven = end >= nextRow + 4 && b - a === c - b && c - b === d - c && a + b + c + d <= MAX_WEIGHT;
     return { rows: isEven ? 4 : 1, weight: a, step: isEven ? b - a : 0 };
@@ -154,8 +154,8 @@ export class PixelSampler {
   end(rows) {
     const { sampler, cells, plain } = this;
     sampler.nextRow += rows;
-    if (sampler.nextRow % cells.side === 0) {
-      addToCells(cells.rowOf(sampler.nextRow - 1), cells.side, plain, OUTER[this.order]);
+    if (sampler.nextRow === cells.endOf(sampler.nextRow - 1)) {
+      addToCells(cells.rowOf(sampler.nextRow - 1), cells, plain, OUTER[this.order]);
       plain.clear();
     }
     this.open = this.open.filter(({ sample, sums, scale }) => {
@@ -264,14 +264,14 @@ function lumaOf(row, [low, high]) {
 }
 
 /**
- * What is left on the right of the last whole cell belongs to none.
+ * What is left beside the whole cells belongs to none.
  * @param {Float64Array} cells of one row
- * @param {number} side pixels of a cell
+ * @param {{side: number, left: number}} place pixels of a cell, and before the first one
  * @param {Bytes} bytes of all its rows
  * @param {number[]} weights of the first and the third byte
  */
-function addToCells(cells, side, { outer, green }, [low, high]) {
-  for (let column = 0, x = 0; column < cells.length; column++) {
+function addToCells(cells, { side, left }, { outer, green }, [low, high]) {
+  for (let column = 0, x = left; column < cells.length; column++) {
     let first = 0;
     let second = 0;
     let third = 0;

@@ -5,7 +5,7 @@
  * (docs/protocol/fingerprints.md, "Windows of a picture").
  */
 
-import { pdqOf, SIDE } from './pdq.js';
+import { pdqOf, SIDE, UPRIGHT } from './pdq.js';
 
 const MAX_CELLS = 512;
 const MAX_WINDOWS = 16;
@@ -23,29 +23,59 @@ const MIN_QUALITY = 50;
 /** The luma of a picture, added up in at most 512 x 512 cells. */
 export class CellSums {
   /**
-   * @param {number} width in pixels
-   * @param {number} height in pixels
+   * @param {number} width in pixels, as stored
+   * @param {number} height in pixels, as stored
+   * @param {import('./pdq.js').Orientation} orientation
    */
-  constructor(width, height) {
+  constructor(width, height, orientation = UPRIGHT) {
     this.side = Math.ceil(Math.max(width, height) / MAX_CELLS);
     this.rows = Math.floor(height / this.side);
     this.columns = Math.floor(width / this.side);
+    this.orientation = orientation;
+    /** Pixels before the first cell: what is left over stands at the upright picture's end. */
+    this.top = orientation.flipsRows ? height % this.side : 0;
+    this.left = orientation.flipsColumns ? width % this.side : 0;
     this.cells = new Float64Array(this.rows * this.columns);
   }
 
   /**
    * @param {number} y row of pixels
    * @returns {Float64Array} the cells to which its luma, in thousandths, is to be added; none
-   *   below the last whole row of cells
+   *   outside the whole rows of cells
    */
   rowOf(y) {
-    const at = Math.floor(y / this.side) * this.columns;
+    const row = Math.floor((y - this.top) / this.side);
+    const at = row < 0 ? this.cells.length : row * this.columns;
     return this.cells.subarray(at, at + this.columns);
+  }
+
+  /**
+   * @param {number} y row of pixels
+   * @returns {number} the first row of pixels below its row of cells
+   */
+  endOf(y) {
+    return (Math.floor((y - this.top) / this.side) + 1) * this.side + this.top;
+  }
+
+  /** The cells of the upright picture. */
+  upright() {
+    const { rows, columns, cells } = this;
+    const { flipsRows, flipsColumns, transposes } = this.orientation;
+    const turned = new Float64Array(cells.length);
+    for (let row = 0, at = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++, at++) {
+        const i = flipsRows ? rows - 1 - row : row;
+        const j = flipsColumns ? columns - 1 - column : column;
+        turned[transposes ? j * rows + i : i * columns + j] = cells[at];
+      }
+    }
+    return transposes ? { rows: columns, columns: rows, cells: turned } : { rows, columns, cells: turned };
   }
 
   /** @returns {Table} */
   table() {
-    const { rows, columns, cells, side } = this;
+    const { side } = this;
+    const { rows, columns, cells } = this.upright();
     const wide = columns + 1;
     const sums = new Float64Array((rows + 1) * wide);
     for (let row = 0; row < rows; row++) {
