@@ -3,7 +3,7 @@
 from unspread.match.index import FrozenIndex, Index, IndexInfo, ManyMatches, Matches
 from unspread.match.kernel import KernelChoice, kernel_name
 from unspread.match.reverse import Catalogue, Stretch, append, found_in, near_fronts
-from unspread.match.snapshot import SnapshotError
+from unspread.match.snapshot import SnapshotError, give_back
 
 __all__ = [
     "Catalogue",
@@ -17,6 +17,7 @@ __all__ = [
     "Stretch",
     "append",
     "found_in",
+    "give_back",
     "kernel_name",
     "near_fronts",
 ]

@@ -373,7 +373,7 @@ class Index:
         For an index that another is about to take the place of.
         """
         for part in self._state.parts:
-            snapshot.give_back(part)
+            snapshot.give_back(part.front)
 
     def info(self) -> IndexInfo:
         """The state of the index, for operators."""

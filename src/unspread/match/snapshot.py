@@ -256,9 +256,12 @@ def opened(path: Path, *, verify: bool | None = None) -> tuple[U8, tuple[Part, .
     return np.frombuffer(header.order, np.uint8), tuple(parts)
 
 
-def give_back(part: Part) -> None:
-    """Let the system have the pages of an opened part: they come again with the next queries."""
-    mapped: object = part.front
+def give_back(array: NDArray[Any]) -> None:
+    """Let the system have the pages of the file that an array is mapped from, if it is.
+
+    They come again as they are read.
+    """
+    mapped: object = array
     while isinstance(mapped, np.ndarray | memoryview):
         mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
     if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):

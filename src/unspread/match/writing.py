@@ -55,7 +55,7 @@ def write(path: Path, kernel: Kernel, order: U8, parts: Sequence[Part], *, part_
         for number, (ids, front, back) in enumerate(_living(parts)):
             if number % _BLOCKS_KEPT == 0:
                 for part in parts:
-                    give_back(part)
+                    give_back(part.front)
             done = 0
             while done < len(ids):
                 end = min(len(ids), done + part_rows - at % part_rows)

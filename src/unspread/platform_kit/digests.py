@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from unspread.match import give_back
+
 KEY_BYTES: Final = 16
-_MERGE_AT: Final = 16_384
+_MERGE_AT: Final = 2_048
 _BLOCK_ROWS: Final = 1 << 16
 _COLUMNS: Final = (("high", "<u8"), ("low", "<u8"), ("ids", "<i8"))
 
@@ -53,6 +55,8 @@ class _Run:
             ids = np.asarray(self.ids[stretch])
             keep = ~np.isin(ids & owner_mask, removed)
             yield _Run(self.high[stretch][keep], self.low[stretch][keep], ids[keep])
+            for column in (self.high, self.low, self.ids):
+                give_back(column)
 
     def with_more(self, other: "_Run") -> "_Run":
         """Both in one."""
