@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { Dense } from '../fingerprint/dense.js';
 import { kindOf, StoppedError, UnreadableMediaError, Watch } from '../fingerprint/media.js';
-import { distanceBits, LumaSampler, pdqOf, tents, UPRIGHT } from '../fingerprint/pdq.js';
+import { distanceBits, LumaSampler, ORIENTATIONS, pdqOf, tents, UPRIGHT } from '../fingerprint/pdq.js';
 import { PixelSampler } from '../fingerprint/pixels.js';
 import { CellSums } from '../fingerprint/windows.js';
 
@@ -130,6 +130,33 @@ for (const [width, height] of [
     });
   }
 }
+
+test('the pixels of a turned picture give the samples and cells of the upright one', () => {
+  // Neither side is a multiple of a cell's: what is left over must stand on the same side.
+  const [width, height] = [1031, 777];
+  const upright = new Uint32Array(noise(4 * width * height, 8).buffer);
+  const read = (pixels, columns, rows, orientation) => {
+    const cells = new CellSums(columns, rows, orientation);
+    const sampler = new PixelSampler(columns, rows, cells);
+    sampler.addRows(pixels, 0, columns, rows);
+    return { cells: cells.upright(), matrix: sampler.matrix() };
+  };
+  const expected = read(upright, width, height, UPRIGHT);
+  for (const orientation of ORIENTATIONS) {
+    const [columns, rows] = orientation.transposes ? [height, width] : [width, height];
+    const stored = new Uint32Array(width * height);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        const i = orientation.flipsRows ? rows - 1 - row : row;
+        const j = orientation.flipsColumns ? columns - 1 - column : column;
+        stored[row * columns + column] = orientation.transposes ? upright[j * width + i] : upright[i * width + j];
+      }
+    }
+    const turned = read(stored, columns, rows, orientation);
+    assert.deepEqual(turned.cells, expected.cells);
+    assert.ok(turned.matrix.every((value, at) => Math.abs(value - expected.matrix[at]) < 1e-9));
+  }
+});
 
 test('a flat picture is 64 zeros with quality 0', () => {
   const { hash, quality } = pdqOf(new Float64Array(4096).fill(200));
