@@ -64,8 +64,9 @@ export class PixelSampler {
     /** @type {Open[]} */
     this.open = [];
     this.begun = 0;
-    /** The rows of one row of cells. */
+    /** The rows of one row of cells, or as many of them as its words hold. */
     this.plain = new Bytes(width);
+    this.plainRows = 0;
     /** Weighted rows of the first open sample that are not in its sums yet. */
     this.weighted = new Bytes(width);
     this.weight = 0;
@@ -154,9 +155,11 @@ export class PixelSampler {
   end(rows) {
     const { sampler, cells, plain } = this;
     sampler.nextRow += rows;
-    if (sampler.nextRow === cells.endOf(sampler.nextRow - 1)) {
+    this.plainRows += rows;
+    if (sampler.nextRow === cells.endOf(sampler.nextRow - 1) || this.plainRows + 4 > MAX_WEIGHT) {
       addToCells(cells.rowOf(sampler.nextRow - 1), cells, plain, OUTER[this.order]);
       plain.clear();
+      this.plainRows = 0;
     }
     this.open = this.open.filter(({ sample, sums, scale }) => {
       if (sampler.down.end[sample] > sampler.nextRow) return true;

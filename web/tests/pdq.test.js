@@ -131,6 +131,17 @@ for (const [width, height] of [
   }
 }
 
+test('cells of more rows than a word holds are added up in parts', () => {
+  const [width, height, side] = [300, 700, 300];
+  const cells = new CellSums(width, height);
+  // As of a picture that is 150 000 pixels long, which would take a second here.
+  Object.assign(cells, { side, rows: 2, columns: 1, top: 0, left: 0, cells: new Float64Array(2) });
+  const sampler = new PixelSampler(width, height, cells);
+  sampler.addRows(new Uint32Array(width * height).fill(0xffffffff), 0, width, height);
+  const white = side * side * 255 * 1000;
+  assert.deepEqual([...cells.cells], [white, white]);
+});
+
 test('the pixels of a turned picture give the samples and cells of the upright one', () => {
   // Neither side is a multiple of a cell's: what is left over must stand on the same side.
   const [width, height] = [1031, 777];
