@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS := true
 export NODE_USE_SYSTEM_CA := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install web run lock format check test test-long bench fuzz screenshots dist browser clean
+.PHONY: help install web run lock format check test test-long bench fuzz screenshots well-known dist browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,10 @@ fuzz: install ## ten minutes of coverage-guided fuzzing of every parser
 screenshots: GROUPS += --group dev
 screenshots: web browser ## every step of the page, in English and Arabic, for docs/person
 	$(BIN)/python -m tests.screenshots
+
+well-known: GROUPS += --group dev
+well-known: install ## make the fingerprints of flags, logos and such anew; needs Debian or Ubuntu
+	$(BIN)/python -m unspread.testing.well_known_pictures
 
 dist: web ## a wheel with the built page in it, for `pip install`
 	rm -rf dist

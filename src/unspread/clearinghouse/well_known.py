@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unspread.clearinghouse.rules import HeldReason
 from unspread.errors import InputError
+from unspread.match import Index
 from unspread.model import MATCH_RADIUS_BITS
 
 OWN_FILE: Final = "well_known.txt"
@@ -24,7 +24,7 @@ class MalformedSetError(InputError):
 
 
 class WellKnownSet:
-    """Fingerprints with names, searched one by one against all: there are about a thousand."""
+    """Fingerprints with names: thousands, against which each frame of a film is held."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         """From lines of hex, a space and a name; a name that begins with `blank` is a blank.
@@ -46,7 +46,8 @@ class WellKnownSet:
                 raise MalformedSetError(f"line {number} of the well-known set is malformed")
             values.append(value)
             blank.append(name.startswith("blank"))
-        self._rows: NDArray[np.uint64] = np.frombuffer(b"".join(values), "<u8").reshape(-1, _WORDS)
+        rows = np.frombuffer(b"".join(values), np.uint64).reshape(-1, _WORDS)
+        self._index = Index.build(np.arange(len(rows)), rows)
         self._is_blank = blank
 
     def __len__(self) -> int:
@@ -54,19 +55,15 @@ class WellKnownSet:
 
     def reason(self, value: bytes) -> HeldReason | None:
         """Whether a PDQ is within the radius of one of them, and of what kind."""
-        if not self._is_blank:
+        nearest, _ = self._index.within(np.frombuffer(value, np.uint64), MATCH_RADIUS_BITS)
+        if len(nearest) == 0:
             return None
-        query = np.frombuffer(value, "<u8")
-        distances = np.bitwise_count(self._rows ^ query).sum(axis=1)
-        nearest = int(distances.argmin())
-        if distances[nearest] > MATCH_RADIUS_BITS:
-            return None
-        return HeldReason.BLANK if self._is_blank[nearest] else HeldReason.WELL_KNOWN
+        return HeldReason.BLANK if self._is_blank[nearest[0]] else HeldReason.WELL_KNOWN
 
 
 @cache
 def shipped() -> tuple[str, ...]:
-    """The lines that come with the package, made by `unspread.testing.well_known_pictures`."""
+    """The lines that come with the package, made by `make well-known`."""
     text = (files("unspread.clearinghouse") / "data" / OWN_FILE).read_text(encoding="utf-8")
     return tuple(text.splitlines())
 

@@ -1,9 +1,9 @@
-"""Pictures that must never be listed, drawn here: blanks, gradients, signs, flags, test cards.
+"""Pictures that must never be listed: blanks, gradients, signs and words, drawn here; and flags,
+logos, wallpapers and test pictures (`well_known_sources` names their sources and licences).
 
-`python -m unspread.testing.well_known_pictures` writes their fingerprints, in all eight turns and
-mirrors, to the clearinghouse's data. All are drawn by the code below; none is anybody's work.
-Photographs that everybody knows cannot be shipped so: an operator adds their fingerprints in a
-file of its own (docs/operator/running.md).
+`make well-known` writes their fingerprints, in all eight turns and mirrors, to the clearinghouse's
+data; what is drawn here is nobody's work. An operator adds others, such as photographs that its
+country knows, in a file of its own (docs/operator/running.md).
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unspread.fingerprint import fingerprint_image
-from unspread.model import Kind
-from unspread.testing.samples import encoded
+from unspread.fingerprint import pdq
+from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY
+from unspread.testing import well_known_sources
+from unspread.testing.well_known_sources import SIDE, Named
 
-SIDE: Final = 384
 FILE: Final = Path(__file__).parents[1] / "clearinghouse" / "data" / "well_known.txt"
 
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
@@ -26,11 +26,10 @@ _RED, _GREEN, _BLUE = (206, 17, 38), (0, 122, 61), (0, 56, 168)
 _YELLOW, _ORANGE, _SKY = (252, 209, 22), (255, 136, 62), (116, 172, 223)
 
 Colour = tuple[int, int, int]
-Named = tuple[str, Image.Image]
 
 
-def pictures() -> Iterator[Named]:
-    """Every picture with a name, in a fixed order."""
+def drawn() -> Iterator[Named]:
+    """Every picture that is made here, with a name, in a fixed order."""
     yield from _blanks()
     yield from _gradients()
     yield from _patterns()
@@ -251,25 +250,47 @@ def _words() -> Iterator[Named]:
             yield f"words {text} on {ground[0]}", card
 
 
-_TURNS: Final = (
-    None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM,
-    Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE,
-)  # fmt: skip
+SAME_BITS: Final = 6
+"""A fingerprint this close to one that is there already adds next to nothing to what it finds."""
 
 
-def lines() -> Iterator[str]:
-    """`hex of the PDQ, name`: each value once, with the name that had it first."""
-    seen: set[bytes] = set()
-    for name, picture in pictures():
-        for turn in _TURNS:
-            turned = picture if turn is None else picture.transpose(turn)
-            made = fingerprint_image(encoded(turned, "PNG")).first(Kind.PDQ)
-            if made is not None and made.value not in seen:
-                seen.add(made.value)
-                yield f"{made.value.hex()} {name}\n"
+class _Chosen:
+    """Values with names, each further from all that came before than it was asked to be."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty((0, 4), np.uint64)
+        self._names: list[str] = []
+
+    def add(self, name: str, picture: Image.Image, apart_bits: int, min_quality: int) -> None:
+        """Choose what is new among the eight turns of a picture."""
+        pixels = np.asarray(picture)
+        for made in pdq.fingerprints(pdq.small_matrices(pixels, pdq.ORIENTATIONS)):
+            row = np.frombuffer(made.value, np.uint64)
+            distances = np.bitwise_count(self._rows ^ row).sum(axis=1)
+            if (made.quality or 0) >= min_quality and distances.min(initial=256) > apart_bits:
+                self._rows = np.vstack([self._rows, row])
+                self._names.append(name)
+
+    def lines(self) -> list[str]:
+        """`hex of the PDQ, name`, by name and then by value."""
+        rows = zip(self._names, (row.tobytes().hex() for row in self._rows), strict=True)
+        return [f"{digits} {name}\n" for name, digits in sorted(rows)]
+
+
+def lines() -> list[str]:
+    """The file's lines. A picture that is poor in detail is taken only if it is drawn here: those
+    are the blanks, whose name says why they were held back."""
+    chosen = _Chosen()
+    for name, picture in drawn():
+        chosen.add(name, picture, apart_bits=0, min_quality=0)
+    for name, picture in (*well_known_sources.flags(), *well_known_sources.photographs()):
+        chosen.add(name, picture, SAME_BITS, MIN_PDQ_QUALITY)
+    for name, picture in well_known_sources.logos():
+        # The mark in its colour is most often found by the one in black.
+        apart_bits = MATCH_RADIUS_BITS if name.endswith(" in colour") else SAME_BITS
+        chosen.add(name, picture, apart_bits, MIN_PDQ_QUALITY)
+    return chosen.lines()
 
 
 if __name__ == "__main__":
-    FILE.parent.mkdir(exist_ok=True)
     FILE.write_text("".join(lines()), encoding="utf-8")
