@@ -20,7 +20,8 @@ _WORDS: Final = 4
 
 
 class MalformedSetError(InputError):
-    """A line of a set of well-known fingerprints is not 64 digits of hex and a name."""
+    """A line of a set of well-known fingerprints is not 64 digits of hex (or more, with commas) and
+    a name."""
 
 
 class WellKnownSet:
@@ -28,6 +29,8 @@ class WellKnownSet:
 
     def __init__(self, lines: Iterable[str]) -> None:
         """From lines of hex, a space and a name; a name that begins with `blank` is a blank.
+
+        Commas stand between the fingerprints of one picture: turned, in other sizes.
 
         Raises:
             MalformedSetError: naming the line's number.
@@ -38,14 +41,15 @@ class WellKnownSet:
             if not line.strip() or line.startswith("#"):
                 continue
             digits, _, name = line.strip().partition(" ")
-            try:
-                value = bytes.fromhex(digits)
-            except ValueError:
-                value = b""
-            if len(value) != 32:
-                raise MalformedSetError(f"line {number} of the well-known set is malformed")
-            values.append(value)
-            blank.append(name.startswith("blank"))
+            for each in digits.split(","):
+                try:
+                    value = bytes.fromhex(each)
+                except ValueError:
+                    value = b""
+                if len(value) != 32:
+                    raise MalformedSetError(f"line {number} of the well-known set is malformed")
+                values.append(value)
+                blank.append(name.startswith("blank"))
         rows = np.frombuffer(b"".join(values), np.uint64).reshape(-1, _WORDS)
         self._index = Index.build(np.arange(len(rows)), rows)
         self._is_blank = blank

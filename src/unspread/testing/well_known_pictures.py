@@ -6,7 +6,8 @@ data; what is drawn here is nobody's work. An operator adds others, such as phot
 country knows, in a file of its own (docs/operator/running.md).
 """
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from unspread.fingerprint import pdq
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY
 from unspread.testing import well_known_sources
+from unspread.testing.samples import encoded
 from unspread.testing.well_known_sources import SIDE, Named
 
 FILE: Final = Path(__file__).parents[1] / "clearinghouse" / "data" / "well_known.txt"
@@ -252,6 +254,11 @@ def _words() -> Iterator[Named]:
 
 SAME_BITS: Final = 6
 """A fingerprint this close to one that is there already adds next to nothing to what it finds."""
+WORN_BITS: Final = 16
+"""The same for upright copies, sent on in another size: half of the radius is left for others."""
+_WORN: Final = ((640, 85), (160, 75), (112, 75))
+"""Width in pixels and JPEG's quality of copies as they are sent on."""
+_FLAG_SHAPES: Final = (3 / 4, 2 / 3)
 
 
 class _Chosen:
@@ -261,10 +268,32 @@ class _Chosen:
         self._rows = np.empty((0, 4), np.uint64)
         self._names: list[str] = []
 
-    def add(self, name: str, picture: Image.Image, apart_bits: int, min_quality: int) -> None:
-        """Choose what is new among the eight turns of a picture."""
-        pixels = np.asarray(picture)
-        for made in pdq.fingerprints(pdq.small_matrices(pixels, pdq.ORIENTATIONS)):
+    def add_turned(self, name: str, picture: Image.Image, apart_bits: int, quality: int) -> None:
+        """Choose what is new among the eight turns of a picture, of this quality at least."""
+        self._add(name, picture, pdq.ORIENTATIONS, apart_bits, quality)
+
+    def add_worn(self, name: str, picture: Image.Image, shapes: Iterable[float]) -> None:
+        """Choose what is new among smaller JPEG files of a picture, of these heights to widths."""
+        for shape in shapes:
+            for width, quality in _WORN:
+                file = encoded(picture.resize((width, round(width * shape))), quality=quality)
+                with Image.open(io.BytesIO(file)) as copy:
+                    upright = copy.convert("RGB")
+                self._add(name, upright, [pdq.UPRIGHT], WORN_BITS, MIN_PDQ_QUALITY)
+
+    def add_upright(self, name: str, picture: Image.Image) -> None:
+        """Choose a picture as it is, if it is new."""
+        self._add(name, picture, [pdq.UPRIGHT], WORN_BITS, MIN_PDQ_QUALITY)
+
+    def _add(
+        self,
+        name: str,
+        picture: Image.Image,
+        turns: Sequence[pdq.Orientation],
+        apart_bits: int,
+        min_quality: int,
+    ) -> None:
+        for made in pdq.fingerprints(pdq.small_matrices(np.asarray(picture), turns)):
             row = np.frombuffer(made.value, np.uint64)
             distances = np.bitwise_count(self._rows ^ row).sum(axis=1)
             if (made.quality or 0) >= min_quality and distances.min(initial=256) > apart_bits:
@@ -272,9 +301,11 @@ class _Chosen:
                 self._names.append(name)
 
     def lines(self) -> list[str]:
-        """`hex of the PDQ, name`, by name and then by value."""
-        rows = zip(self._names, (row.tobytes().hex() for row in self._rows), strict=True)
-        return [f"{digits} {name}\n" for name, digits in sorted(rows)]
+        """`hex of the PDQs, between them commas, name`: a line for each name, both in order."""
+        values: dict[str, list[str]] = {}
+        for name, row in zip(self._names, self._rows, strict=True):
+            values.setdefault(name, []).append(row.tobytes().hex())
+        return [f"{','.join(sorted(values[name]))} {name}\n" for name in sorted(values)]
 
 
 def lines() -> list[str]:
@@ -282,13 +313,19 @@ def lines() -> list[str]:
     are the blanks, whose name says why they were held back."""
     chosen = _Chosen()
     for name, picture in drawn():
-        chosen.add(name, picture, apart_bits=0, min_quality=0)
-    for name, picture in (*well_known_sources.flags(), *well_known_sources.photographs()):
-        chosen.add(name, picture, SAME_BITS, MIN_PDQ_QUALITY)
+        chosen.add_turned(name, picture, 0, 0)
+    for name, picture in well_known_sources.photographs():
+        chosen.add_turned(name, picture, SAME_BITS, MIN_PDQ_QUALITY)
+    for name, picture in well_known_sources.flags():
+        chosen.add_turned(name, picture, SAME_BITS, MIN_PDQ_QUALITY)
+        chosen.add_worn(name, picture, _FLAG_SHAPES)
     for name, picture in well_known_sources.logos():
         # The mark in its colour is most often found by the one in black.
         apart_bits = MATCH_RADIUS_BITS if name.endswith(" in colour") else SAME_BITS
-        chosen.add(name, picture, apart_bits, MIN_PDQ_QUALITY)
+        chosen.add_turned(name, picture, apart_bits, MIN_PDQ_QUALITY)
+        chosen.add_worn(name, picture, [1])
+    for name, picture in well_known_sources.logos_on_white(margins=(0, 1 / 12, 1 / 4)):
+        chosen.add_upright(name, picture)
     return chosen.lines()
 
 

@@ -24,7 +24,7 @@ import re
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -144,20 +144,38 @@ def flags() -> Iterator[Named]:
 
 def logos() -> Iterator[Named]:
     """Each of `LOGOS` in black on white, white on black, and the mark's own colour on white."""
+    for slug, svg, colour in _marks():
+        for ink, ground, said in (
+            ("000000", "#ffffff", ""),
+            ("ffffff", "#000000", " on black"),
+            (colour, "#ffffff", " in colour"),
+        ):
+            yield f"logo {slug}{said}", _card(svg, ink, ground, _MARGIN)
+
+
+def logos_on_white(margins: Sequence[float]) -> Iterator[Named]:
+    """The dark ones of `logos`, each with these margins on every side, as shares of the mark."""
+    for slug, svg, colour in _marks():
+        for ink, said in (("000000", ""), (colour, " in colour")):
+            for margin in margins:
+                whole = SIDE / (1 + 2 * margin)
+                yield f"logo {slug}{said}", _card(svg, ink, "#ffffff", round(whole * margin))
+
+
+def _marks() -> Iterator[tuple[str, str, str]]:
+    """Name, SVG and colour of each of `LOGOS`."""
     svgs = {Path(path).stem: data.decode() for path, data in _files(ICONS)}
     listed = json.loads(dict(_files(ICONS, r"package/data/simple-icons\.json")).popitem()[1])
     colours = {each["slug"]: each["hex"] for each in listed if "slug" in each}
     for slug in LOGOS:
-        for ink, ground, said in (
-            ("000000", "#ffffff", ""),
-            ("ffffff", "#000000", " on black"),
-            (colours[slug], "#ffffff", " in colour"),
-        ):
-            svg = svgs[slug].replace("<svg ", f'<svg fill="#{ink}" ', 1)
-            card = Image.new("RGB", (SIDE, SIDE), ground)
-            mark = _drawn(svg, SIDE - 2 * _MARGIN, ground)
-            card.paste(mark, (_MARGIN, _MARGIN))
-            yield f"logo {slug}{said}", card
+        yield slug, svgs[slug], colours[slug]
+
+
+def _card(svg: str, ink: str, ground: str, margin: int) -> Image.Image:
+    inked = svg.replace("<svg ", f'<svg fill="#{ink}" ', 1)
+    card = Image.new("RGB", (SIDE, SIDE), ground)
+    card.paste(_drawn(inked, SIDE - 2 * margin, ground), (margin, margin))
+    return card
 
 
 def photographs() -> Iterator[Named]:
