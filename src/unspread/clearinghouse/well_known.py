@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -27,17 +28,17 @@ class MalformedSetError(InputError):
 class WellKnownSet:
     """Fingerprints with names: thousands, against which each frame of a film is held."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, *sets: Iterable[str]) -> None:
         """From lines of hex, a space and a name; a name that begins with `blank` is a blank.
 
         Commas stand between the fingerprints of one picture: turned, in other sizes.
 
         Raises:
-            MalformedSetError: naming the line's number.
+            MalformedSetError: naming the line's number within its set.
         """
         values: list[bytes] = []
         blank: list[bool] = []
-        for number, line in enumerate(lines, 1):
+        for number, line in chain.from_iterable(enumerate(lines, 1) for lines in sets):
             if not line.strip() or line.startswith("#"):
                 continue
             digits, _, name = line.strip().partition(" ")
@@ -47,7 +48,10 @@ class WellKnownSet:
                 except ValueError:
                     value = b""
                 if len(value) != 32:
-                    raise MalformedSetError(f"line {number} of the well-known set is malformed")
+                    raise MalformedSetError(
+                        f"line {number} of {OWN_FILE} is malformed: it wants 64 hex digits of a "
+                        "PDQ (or several, with commas between), a space and a name"
+                    )
                 values.append(value)
                 blank.append(name.startswith("blank"))
         rows = np.frombuffer(b"".join(values), np.uint64).reshape(-1, _WORDS)
@@ -80,4 +84,4 @@ def load(data: Path) -> WellKnownSet:
     """
     own = data / OWN_FILE
     lines = own.read_text(encoding="utf-8").splitlines() if own.exists() else []
-    return WellKnownSet([*shipped(), *lines])
+    return WellKnownSet(shipped(), lines)
