@@ -83,5 +83,6 @@ def load(data: Path) -> WellKnownSet:
         MalformedSetError: if the operator's is malformed.
     """
     own = data / OWN_FILE
-    lines = own.read_text(encoding="utf-8").splitlines() if own.exists() else []
-    return WellKnownSet(shipped(), lines)
+    # Names are free text: one in another encoding is no reason not to start.
+    text = own.read_text(encoding="utf-8-sig", errors="replace") if own.exists() else ""
+    return WellKnownSet(shipped(), text.splitlines())

@@ -81,6 +81,8 @@ def test_an_operator_adds_its_own(tmp_path: Path) -> None:
     assert load(tmp_path).reason(pdq(7)) is HeldReason.WELL_KNOWN
     own.write_text(f"{pdq(8).hex()},{pdq(9).hex()} her portrait, and turned\n")
     assert load(tmp_path).reason(pdq(9)) is HeldReason.WELL_KNOWN
+    own.write_bytes(b"\xef\xbb\xbf" + f"{pdq(6).hex()} König\n".encode("latin-1"))
+    assert load(tmp_path).reason(pdq(6)) is HeldReason.WELL_KNOWN
     own.write_text(f"# ours\n{pdq(8).hex()},abcd short\n")
     with pytest.raises(MalformedSetError, match="line 2 of"):
         load(tmp_path)
