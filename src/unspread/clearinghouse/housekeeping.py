@@ -106,10 +106,17 @@ def erase_tombstones(tx: Transaction) -> int:
     return 0
 
 
+def forget_codes(tx: Transaction) -> int:
+    """Delete codes with which no key was collected in time."""
+    tx.connection.run("DELETE FROM key_grant WHERE expires_at < ?", tx.now)
+    return 0
+
+
 JOBS: Final[tuple[Callable[[Transaction], int], ...]] = (
     expire,
     forget_ended,
     erase_tombstones,
+    forget_codes,
 )
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from unspread.clearinghouse import exchange_keys, partners, store
+from unspread.clearinghouse import exchange_keys, housekeeping, partners, store
 from unspread.clearinghouse.audit import trail
 from unspread.clearinghouse.exchange_keys import COLLECT_SECONDS, OVERLAP_SECONDS, Programme
 from unspread.clearinghouse.settings import Settings
@@ -169,6 +169,15 @@ def test_a_code_serves_for_a_week(settings: Settings) -> None:
         clock.ahead = COLLECT_SECONDS + 60
         with pytest.raises(exchange_keys.UnknownKeyError):
             collect(at, codes[1])
+        housekeeping.run_due(at.service.writer)
+        kept = at.service.readers.ask_now(lambda c: c.rows("SELECT partner_id FROM key_grant"))
+        assert not kept
+
+
+def test_a_code_that_can_be_used_is_kept(clearinghouse: Running) -> None:
+    code = done(clearinghouse, Kind.ISSUE_KEY, admitted(clearinghouse).partner_id, NCMEC)
+    housekeeping.run_due(clearinghouse.service.writer)
+    assert collect(clearinghouse, code)
 
 
 def test_a_suspended_partner_collects_nothing(clearinghouse: Running) -> None:
