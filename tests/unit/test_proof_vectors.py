@@ -10,8 +10,10 @@ import pytest
 from tests import proof_vectors
 from unspread.errors import TrustError
 from unspread.person.log import PlaceInLog, Proof, place_in_log
-from unspread.transparency.note import SignatureKind, VerifierKey
-from unspread.transparency.proof import entries_of_log_with
+from unspread.transparency.checkpoint import Checkpoint
+from unspread.transparency.merkle import leaf_digest
+from unspread.transparency.note import NoteSigner, SignatureKind, VerifierKey, sign_note
+from unspread.transparency.proof import EntryProof, entries_of_log_with
 
 FILE = Path(__file__).parents[2] / "vectors/proofs.json"
 VECTORS: dict[str, Any] = json.loads(FILE.read_text())
@@ -57,3 +59,14 @@ def test_a_place_in_the_log_is_only_what_was_proven() -> None:
     assert placed(refused, base64.b64decode(refused["file"]), refused["commitment"]) == (
         PlaceInLog(refused["index"], Proof.WRONG)
     )
+
+
+def test_another_kind_of_entry_is_no_commitment() -> None:
+    # One entry alone in its log, signed and all: but what stands there is longer than a commitment.
+    longer = b"longer than a commitment".ljust(40, b".")
+    root = leaf_digest(b"\x01" + longer)
+    signer = NoteSigner(proof_vectors.ORIGIN, proof_vectors.KEY)
+    text = Checkpoint(proof_vectors.ORIGIN, 1, root).to_text()
+    file = EntryProof(0, (), sign_note(text, [signer], proof_vectors.NOW)).to_bytes()
+    assert entries_of_log_with(file, b"\x01" + longer, 0, LOG_KEY) == 1
+    assert place_in_log(0, longer.hex(), file, LOG_KEY).proof is Proof.WRONG
