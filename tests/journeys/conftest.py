@@ -157,6 +157,7 @@ def stand(server: Stand) -> Stand:
     server.requests.clear()
     server.cases.clear()
     server.answers.clear()
+    server.spent.clear()
     server.platforms.clear()
     server.withdrawn.clear()
     server.renewed = 0

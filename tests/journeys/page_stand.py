@@ -62,6 +62,8 @@ class Stand:
     cases: list[CaseSubmission] = field(default_factory=list)
     answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """Given to the next submissions, instead of accepting them."""
+    spent: set[str] = field(default_factory=set)
+    """Proofs of work: each serves once."""
     withdrawn: set[str] = field(default_factory=set)
     renewed: int = 0
     platforms: list[dict[str, Any]] = field(default_factory=list)
@@ -157,18 +159,20 @@ def _routes(stand: Stand, about: About) -> Starlette:
 
     async def submit(request: Request) -> Response:
         fields = parse_qs((await request.body()).decode())
-        payload = altcha.Payload.from_base64(fields["proof"][0])
-        status, answer = 201, {}
-        if not altcha.verify_solution(payload, SECRET).verified:
+        proof = fields["proof"][0]
+        solved = altcha.verify_solution(altcha.Payload.from_base64(proof), SECRET).verified
+        status, answer, challenge = 201, {}, ""
+        if not solved or proof in stand.spent:
             status, answer = 422, {"error": {"code": "proof_of_work", "message": "no"}}
         elif stand.answers:
             status, answer = stand.answers.pop(0)
         else:
             case = decode(fields["case"][0], CaseSubmission)
-            stand.cases.append(case)
             entries = [Entry(EntryKind.ADD, item.to_json()) for item in case.items]
-            stand.log.rows += entries
-            writer.publish(len(stand.log.rows), [], NOW)
+            if case not in stand.cases:
+                stand.cases.append(case)
+                stand.log.rows += entries
+                writer.publish(len(stand.log.rows), [], NOW)
             items = [
                 {
                     "item_key": item.item_key,
@@ -179,7 +183,10 @@ def _routes(stand: Stand, about: About) -> Starlette:
                 for item, entry in zip(case.items, entries, strict=True)
             ]
             answer = {"items": items, "promise": {}}
-        return HTMLResponse(render_answer(json.dumps(answer)), status)
+        stand.spent.add(proof)
+        if answer.get("error", {}).get("code") == "proof_of_work":
+            challenge = _challenge()
+        return HTMLResponse(render_answer(json.dumps(answer), challenge), status)
 
     async def say_about(request: Request) -> Response:
         return Response(about.to_json(), media_type="application/json")

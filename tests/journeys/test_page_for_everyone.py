@@ -127,7 +127,7 @@ def test_no_step_has_an_accessibility_fault_at_twice_the_size(
 
 
 SHOW_ALL = """() => {
-    const hidden = document.querySelectorAll('[hidden]:not(#cover):not(iframe)');
+    const hidden = document.querySelectorAll('[hidden]:not(iframe)');
     for (const each of hidden) each.hidden = false;
     for (const each of document.querySelectorAll('details')) each.open = true;
 }"""

@@ -89,7 +89,11 @@ const HEIC_BRANDS = ['heic', 'heix', 'heim', 'heis', 'hevc', 'hevx', 'mif1', 'ms
  * @returns {Promise<Kind>}
  */
 export async function kindOf(file) {
-  if (file.size === 0) throw new UnreadableMediaError('empty');
+  if (file.size === 0) {
+    // One that is gone has no size either, but cannot be read.
+    await file.arrayBuffer();
+    throw new UnreadableMediaError('empty');
+  }
   const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
   const text = String.fromCharCode(...head);
   if (text.startsWith('\xff\xd8\xff')) return { media: 'image', format: 'jpeg' };

@@ -49,10 +49,19 @@ async function work(file, part, decoders) {
   } catch (error) {
     if (error instanceof StoppedError) answer({ type: 'stopped' });
     else if (error instanceof UnreadableMediaError) answer({ type: 'refused', reason: error.code });
+    else if (isGone(error)) answer({ type: 'refused', reason: 'not_readable' });
     else throw error;
   } finally {
     current = null;
   }
+}
+
+/**
+ * The file was moved, changed or taken back by its cloud since it was chosen.
+ * @param {unknown} error
+ */
+function isGone(error) {
+  return error instanceof DOMException && ['NotFoundError', 'NotReadableError'].includes(error.name);
 }
 
 /** @param {Answer} message */

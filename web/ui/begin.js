@@ -4,6 +4,7 @@ import { Receipt } from '../case/receipt.js';
 import { caseText, readOutcome } from '../case/submission.js';
 import { byId, element, problem, save } from './element.js';
 import { Files } from './files.js';
+import { isLeaving, whileAsked } from './leave.js';
 import { counted, hasText, text } from './texts.js';
 import { startWorker } from './workers.js';
 
@@ -20,6 +21,7 @@ for (const section of document.querySelectorAll('section[data-step]')) {
 
 const picker = byId('files', HTMLInputElement);
 const form = byId('send', HTMLFormElement);
+const back = byId('send-back', HTMLButtonElement);
 const caseField = byId('case', HTMLTextAreaElement);
 const proofField = byId('proof', HTMLInputElement);
 const frame = byId('answer', HTMLIFrameElement);
@@ -33,17 +35,29 @@ const loading = byId('loading', HTMLElement);
 
 /** @type {Receipt | null} */
 let receipt = Receipt.random();
-/** @type {Promise<string> | null} */
-let proof = null;
+let isSolving = false;
 /** Send was pressed before the proof of work was done. */
 let isWanted = false;
-let isSent = false;
+let isSending = false;
+let sends = 0;
+/** A line that died without a word: Send may be pressed again. */
+const PATIENCE_MILLISECONDS = 60_000;
+/** How often a new proof of work may still be asked for, until Send is pressed again. */
+let renewals = 0;
+const MAX_RENEWALS = 2;
+
+/** What the problem under the choice was said of: files that are not ready yet, or their number. */
+let isWaitedFor = false;
+let shownRows = 0;
 
 const files = new Files(
   byId('chosen', HTMLElement),
   (list) => {
     byId('progress', HTMLElement).textContent = list.isReady() ? text('all_ready') : '';
-    problem(step('choose'));
+    // Not with each file that was read: nobody could read so fast what stands there.
+    const isOver = isWaitedFor ? list.isReady() : list.rows.length !== shownRows;
+    shownRows = list.rows.length;
+    if (isOver) problem(step('choose'));
   },
   minQuality,
 );
@@ -67,7 +81,7 @@ function show(name) {
 /** Refuses with words, or lets the person go on. */
 const doors = {
   age: () => undefined,
-  choose: () => (age() === undefined ? problem(step('age'), text('choose_age')) : solveInAdvance()),
+  choose: () => (age() === undefined ? problem(step('age'), text('choose_age')) : toChoose()),
   check: () => prepareCheck(),
   done: () => forget(),
 };
@@ -94,30 +108,40 @@ function age() {
     : undefined;
 }
 
+function toChoose() {
+  // Whoever goes back from Send does not want it any more.
+  isWanted = false;
+  sending.textContent = '';
+  solve();
+}
+
 /** The proof of work runs while the person chooses and the files are read. */
-function solveInAdvance() {
-  proof ??= new Promise((resolve, reject) => {
-    const worker = startWorker('proof');
-    worker.onmessage = (event) => {
-      worker.terminate();
-      resolve(event.data);
-    };
-    worker.onerror = reject;
-    worker.postMessage(JSON.parse(main.dataset.challenge ?? ''));
-  });
-  proof.then(
-    (solution) => {
-      proofField.value = solution;
-      // A form cannot be sent from within its own submit event, hence not from there.
-      if (isWanted) form.requestSubmit();
-    },
-    () => fail(text('failed')),
-  );
+function solve() {
+  if (isSolving || proofField.value !== '') return;
+  isSolving = true;
+  const worker = startWorker('proof');
+  const end = () => {
+    worker.terminate();
+    isSolving = false;
+  };
+  worker.onmessage = (event) => {
+    end();
+    proofField.value = event.data;
+    // A form cannot be sent from within its own submit event, hence not from there.
+    if (isWanted) form.requestSubmit();
+  };
+  worker.onerror = (event) => {
+    event.preventDefault();
+    end();
+    if (isWanted) fail(text('offline'));
+  };
+  worker.postMessage(JSON.parse(main.dataset.challenge ?? ''));
 }
 
 picker.addEventListener('change', () => {
   const room = maxItems - files.rows.length;
   const chosen = [...(picker.files ?? [])];
+  isWaitedFor = false;
   files.add(chosen.slice(0, room));
   // The list of names that the browser keeps in the field goes at once.
   picker.value = '';
@@ -135,7 +159,8 @@ offline.addEventListener('toggle', () => {
 
 async function prepareCheck() {
   if (files.rows.length === 0) return problem(step('choose'), text('choose_file'));
-  if (!files.isReady()) return problem(step('choose'), text('still_reading'));
+  isWaitedFor = !files.isReady();
+  if (isWaitedFor) return problem(step('choose'), text('still_reading'));
   if (receipt === null) return undefined;
   caseField.value = await caseText(receipt, age() ?? 'unknown', files.results());
   if (new URLSearchParams({ case: caseField.value }).toString().length + 4096 > maxFormBytes) {
@@ -152,33 +177,67 @@ async function prepareCheck() {
 
 form.addEventListener('submit', (event) => {
   problem(form);
+  // The first one may have arrived: a second would only take its answer away.
+  if (isSending) return event.preventDefault();
+  if (!isWanted) renewals = MAX_RENEWALS;
   if (proofField.value !== '') {
     sending.textContent = text('sending');
-    isSent = true;
-    return;
+    isWanted = false;
+    isSending = true;
+    const current = ++sends;
+    setTimeout(() => {
+      if (isSending && current === sends) fail(text('offline'));
+    }, PATIENCE_MILLISECONDS);
+    // From here on it may be on the list: what was chosen stays as it is until that is known.
+    back.hidden = true;
+    return undefined;
   }
   event.preventDefault();
   isWanted = true;
   sending.textContent = text('solving');
+  solve();
+  return undefined;
 });
 
 frame.addEventListener('load', () => {
-  if (!isSent) return;
-  isSent = false;
+  if (sends === 0) return undefined;
+  isSending = false;
   const answer = answered();
   if (answer === undefined) return fail(text('offline'));
-  const outcome = readOutcome(answer);
+  const outcome = readOutcome(answer.outcome ?? '');
   if (outcome.items) return accept(outcome.items);
   const code = outcome.error?.code ?? '';
-  if (['proof_expired', 'proof_spent', 'proof_of_work'].includes(code)) return fail(text('too_old_page'));
-  if (['too_many', 'busy'].includes(code)) return fail(text('busy'));
-  return fail(text('refused', { reason: outcome.error?.message ?? '' }));
+  if (code === 'proof_of_work') return renew(answer.challenge);
+  if (!NOT_NOW.includes(code)) {
+    back.hidden = false;
+    return fail(text('refused', { reason: outcome.error?.message ?? '' }));
+  }
+  return fail(text('busy'));
 });
 
-/** The answer in the frame, or undefined where the browser shows its own error page. */
+const NOT_NOW = ['too_many', 'busy', 'paused', 'unavailable', 'unreadable'];
+
+/**
+ * The proof of work did not serve: too old, or used by an answer that was lost. The next is solved
+ * and sent by itself; if the case is there already, the answer is the one that was lost.
+ * @param {string} [challenge] JSON
+ */
+function renew(challenge) {
+  if (!challenge || renewals === 0) return fail(text('too_old_page'));
+  renewals--;
+  main.dataset.challenge = challenge;
+  proofField.value = '';
+  isWanted = true;
+  sending.textContent = text('solving');
+  solve();
+  return undefined;
+}
+
+/** What the answer in the frame says, or undefined where the browser shows its own error page. */
 function answered() {
   try {
-    return frame.contentDocument?.querySelector('main')?.dataset.outcome;
+    const page = frame.contentDocument;
+    return page === null ? undefined : { ...page.querySelector('main')?.dataset };
   } catch {
     return undefined;
   }
@@ -186,6 +245,8 @@ function answered() {
 
 /** @param {string} words */
 function fail(words) {
+  isWanted = false;
+  isSending = false;
   sending.textContent = '';
   problem(form, words);
 }
@@ -239,4 +300,11 @@ function forget() {
 }
 
 window.addEventListener('pagehide', forget);
+
+// Back, a reload or a link would lose what was chosen, or the only way to the case.
+window.addEventListener('beforeunload', (event) => {
+  if (isLeaving() || files.rows.length === 0) return;
+  event.preventDefault();
+  whileAsked();
+});
 show('age');

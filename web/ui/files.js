@@ -19,11 +19,12 @@ const STOP_MILLISECONDS = 2000;
 class Row {
   /**
    * @param {Blob} file
-   * @param {number} number 1..
    */
-  constructor(file, number) {
+  constructor(file) {
     this.file = file;
-    this.number = number;
+    /** 1.. among those that are left, as the status page counts them later. */
+    this.number = 0;
+    this.words = '';
     /** @type {'waiting' | 'reading' | 'ready' | 'refused' | 'stopped'} */
     this.state = 'waiting';
     /** @type {import('../fingerprint/media.js').MediaFingerprint | null} */
@@ -58,7 +59,6 @@ export class Files {
     this.minQuality = minQuality;
     /** @type {Row[]} */
     this.rows = [];
-    this.made = 0;
     // Started at once: nothing is left to load when the network is switched off.
     /** @type {Map<Kind, Worker>} */
     this.workers = new Map([['fingerprint', startWorker('fingerprint')]]);
@@ -76,8 +76,8 @@ export class Files {
   /** @param {Iterable<Blob>} files */
   add(files) {
     for (const file of files) {
-      const row = new Row(file, ++this.made);
-      this.rows.push(row);
+      const row = new Row(file);
+      row.number = this.rows.push(row);
       this.list.append(row.item);
       this.show(row, text('waiting'));
     }
@@ -159,14 +159,15 @@ export class Files {
         this.next();
       } else if (answer.type === 'refused') {
         const isWorthDecoding = kind === 'fingerprint' && WORTH_DECODING.includes(answer.reason);
-        if (isWorthDecoding) this.read(row, 'decoders');
+        if (row.state !== 'reading') this.settle(row, text('stopped'));
+        else if (isWorthDecoding) this.read(row, 'decoders');
         else this.refuse(row, answer.reason);
       }
     };
     worker.onerror = (event) => {
       event.preventDefault();
       this.end(kind);
-      this.refuse(row, navigator.onLine || kind === 'fingerprint' ? 'failed' : 'needs_network');
+      this.refuse(row, navigator.onLine ? 'failed' : 'needs_network');
     };
     worker.postMessage({ file: row.file, part: row.part });
   }
@@ -267,6 +268,11 @@ export class Files {
     const at = this.rows.indexOf(row);
     this.rows.splice(at, 1);
     row.item.remove();
+    for (const [before, other] of this.rows.entries()) {
+      if (other.number === before + 1) continue;
+      other.number = before + 1;
+      this.show(other, other.words);
+    }
     const neighbour = this.rows[Math.min(at, this.rows.length - 1)]?.item.querySelector('button');
     (neighbour ?? document.getElementById('files'))?.focus();
     this.next();
@@ -278,6 +284,7 @@ export class Files {
    */
   show(row, words) {
     const isBusy = row.state === 'waiting' || row.state === 'reading';
+    row.words = words;
     row.title.textContent = row.name();
     row.line.textContent = words;
     row.bar.hidden = row.state !== 'reading';

@@ -1,20 +1,34 @@
 /**
  * Leave now: by the button that stays in reach, or by pressing Shift three times. The page is
- * covered at once, emptied, and replaced, so that Back does not lead to it.
+ * covered at once, emptied, and replaced. All our pages together are one step of the browser's
+ * history, so that Back does not lead to any of them.
  */
 
 const PRESSES = 3;
 const WITHIN_MILLISECONDS = 5000;
 
-const cover = /** @type {HTMLElement} */ (document.getElementById('cover'));
+const root = document.documentElement;
 const ADDRESS = '/leave';
 
 /** @type {number[]} */
 let pressed = [];
+let isGoing = false;
+
+/** Whether the person asked to leave: then nothing may ask back. */
+export function isLeaving() {
+  return isGoing;
+}
+
+/** Covers the page while the browser asks whether to leave it. */
+export function whileAsked() {
+  root.classList.add('covered');
+  // Timers stand still until the question is answered.
+  setTimeout(() => root.classList.toggle('covered', document.visibilityState === 'hidden'));
+}
 
 function leave() {
-  for (const dialog of document.querySelectorAll('dialog')) dialog.close();
-  cover.hidden = false;
+  isGoing = true;
+  root.classList.add('covered');
   document.title = '\u200b';
   empty();
   window.location.replace(ADDRESS);
@@ -31,10 +45,14 @@ function empty() {
 }
 
 document.addEventListener('click', (event) => {
-  const link = event.target instanceof Element ? event.target.closest(`a[href="${ADDRESS}"]`) : null;
-  if (link === null) return;
+  const link = event.target instanceof Element ? event.target.closest('a') : null;
+  if (link === null || link.origin !== window.location.origin || link.download) return;
+  const isLeave = link.pathname === ADDRESS;
+  const isElsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey;
+  if (isElsewhere && !isLeave) return;
   event.preventDefault();
-  leave();
+  if (isLeave) leave();
+  else window.location.replace(link.href);
 });
 
 document.addEventListener('keydown', (event) => {
@@ -50,12 +68,10 @@ document.addEventListener('keydown', (event) => {
 
 // The app switcher and the lock screen take their picture of what is shown when a page is hidden.
 document.addEventListener('visibilitychange', () => {
-  cover.hidden = document.visibilityState === 'visible';
+  root.classList.toggle('covered', isGoing || document.visibilityState === 'hidden');
 });
 
 window.addEventListener('pagehide', empty);
 window.addEventListener('pageshow', (event) => {
   if (event.persisted) window.location.reload();
 });
-
-export {};

@@ -165,6 +165,7 @@ class _People:
 
     async def _submit_form(self, request: Request) -> Response:
         """The page's form: the same answer, inside a small page."""
+        challenge = b""
         try:
             self._take(request, 1)
             # Each byte of JSON may be three of a form.
@@ -175,9 +176,11 @@ class _People:
             status, body, headers = (201 if created else 200), answer.to_json(), _NO_STORE
         except UnspreadError as error:
             status, body, headers = error_answer(error)
+            # Spent by an answer that was lost, too old, or of before a restart: not the end.
+            challenge = self._service.proof_of_work() if isinstance(error, ProofError) else b""
         except ValueError:
             status, body, headers = error_answer(InputError("the form is malformed"))
-        page = await asyncio.to_thread(pages_bridge.answer_page, body.decode())
+        page = await asyncio.to_thread(pages_bridge.answer_page, body.decode(), challenge.decode())
         return Response(page, status, headers, "text/html")
 
     async def status(self, request: Request) -> Response:

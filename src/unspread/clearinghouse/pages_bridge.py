@@ -74,9 +74,9 @@ def languages(chosen: tuple[str, ...]) -> tuple[str, ...]:
     return translated
 
 
-def answer_page(outcome: str) -> str:
-    """The small page that carries the answer to the page's form."""
-    page: str = _pages("answer").render_answer(outcome)
+def answer_page(outcome: str, challenge: str) -> str:
+    """The small page that carries the answer to the page's form, and what to solve for another."""
+    page: str = _pages("answer").render_answer(outcome, challenge)
     return page
 
 

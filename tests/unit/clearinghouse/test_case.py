@@ -1,5 +1,9 @@
 """A person's case, over the real routes."""
 
+import html
+import json
+
+import altcha
 import pytest
 
 from unspread.case_protocol import from_b64, promise_message, to_b64
@@ -173,8 +177,26 @@ def test_a_form_gets_the_same_answer_in_a_page(clearinghouse: Running) -> None:
     assert answer.status_code == 201
     assert answer.headers["content-type"].startswith("text/html")
     assert "commitment" in answer.text
+
+
+def test_a_form_whose_answer_was_lost_is_sent_again_with_the_proof_asked_for_then(
+    clearinghouse: Running,
+) -> None:
+    message = case.submission(receipt(), [picture(1)], Age.MINOR, "")
+    form = {"case": message.to_json().decode(), "proof": clearinghouse.proof()}
+    lost = clearinghouse.request("POST", "/v1/cases", data=form)
+    assert challenge_in(lost.text) == ""
+    refused = clearinghouse.request("POST", "/v1/cases", data=form)
+    assert (refused.status_code, "proof_of_work" in refused.text) == (422, True)
+    challenge = altcha.Challenge.from_dict(json.loads(challenge_in(refused.text)))
+    solution = altcha.solve_challenge(challenge)
+    form["proof"] = altcha.Payload(challenge, solution).to_base64()
     again = clearinghouse.request("POST", "/v1/cases", data=form)
-    assert (again.status_code, "proof_of_work" in again.text) == (422, True)
+    assert (again.status_code, again.text) == (200, lost.text)
+
+
+def challenge_in(page: str) -> str:
+    return html.unescape(page.partition('data-challenge="')[2].partition('"')[0])
 
 
 @pytest.mark.parametrize(
