@@ -9,6 +9,7 @@ stands in docs/protocol/.
 import hashlib
 import hmac
 import os
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +36,8 @@ _GROUP: Final = 4
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32 (https://www.crockford.com/base32.html): no I, L, O, U."""
 _READ_AS: Final = str.maketrans({"O": "0", "I": "1", "L": "1"})
-_SEPARATORS: Final = str.maketrans(dict.fromkeys(" -_.\t\r\n‐‑‒–—−", ""))
+_SEPARATORS: Final = frozenset({"Cc", "Cf", "Pd", "Zs"})
+"""Unicode's categories of blanks, dashes and the marks that chats put around copied text."""
 
 
 class SignatureError(TrustError):
@@ -331,12 +333,18 @@ class Receipt:
 
     @classmethod
     def from_text(cls, text: str) -> "Receipt":
-        """Read a receipt as a person types it: any case, any grouping, O for 0, I or L for 1.
+        """Read a receipt as a person types it: any case, any grouping, digits of any script, O for
+        0, I or L for 1.
 
         Raises:
             MalformedReceiptError: if it is not one, or mistyped (16 bits of check).
         """
-        letters = text.translate(_SEPARATORS).upper().translate(_READ_AS)
+        written = "".join(
+            str(unicodedata.decimal(each, each))
+            for each in unicodedata.normalize("NFKC", text)
+            if unicodedata.category(each) not in _SEPARATORS and each not in "_.−"
+        )
+        letters = written.upper().translate(_READ_AS)
         if len(letters) != 24 or any(letter not in _ALPHABET for letter in letters):
             raise MalformedReceiptError("a receipt has 24 letters and digits, in groups of four")
         number = 0

@@ -57,8 +57,12 @@ def test_send_pressed_twice_sends_once(open_page: Open, stand: Stand) -> None:
 def test_whoever_goes_back_after_send_has_sent_nothing(open_page: Open, stand: Stand) -> None:
     page = open_page("/en/")
     held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     # The proof of work takes long: its script has not even come.
-    page.route("**/proof_worker.js", lambda route: held.append(route))
+    page.route("**/proof_worker.js", hold)
     page.get_by_role("link", name="Begin").click()
     page.wait_for_url("**/begin")
     ready_to_send(page, encoded(picture(43)))

@@ -30,6 +30,11 @@ def test_everything_derives_as_the_vectors_say(vector):
         assert signature == item["withdrawal_signature"]
 
 
+@pytest.mark.parametrize("spelling", VECTORS["spellings"], ids=range(len(VECTORS["spellings"])))
+def test_a_receipt_is_read_as_keyboards_of_other_scripts_and_chats_write_it(spelling):
+    assert Receipt.from_text(spelling["written"]).to_text() == spelling["text"]
+
+
 @pytest.mark.parametrize("text", VECTORS["refused"])
 def test_what_the_vectors_refuse_is_refused(text):
     with pytest.raises(MalformedReceiptError):

@@ -33,12 +33,15 @@ export class Receipt {
   }
 
   /**
-   * @param {string} written any case and grouping, O for 0, I or L for 1
+   * @param {string} written any case and grouping, digits of any script, O for 0, I or L for 1
    * @throws {MalformedReceiptError}
    */
   static fromText(written) {
     const letters = written
-      .replace(/[\s\-_.‐‑‒–—−]/g, '')
+      .normalize('NFKC')
+      // Blanks, dashes, and the marks that chats put around copied text.
+      .replace(/[\p{Cc}\p{Cf}\p{Pd}\p{Zs}_.−]/gu, '')
+      .replace(/\p{Nd}/gu, digit)
       .toUpperCase()
       .replaceAll('O', '0')
       .replaceAll(/[IL]/g, '1');
@@ -109,6 +112,17 @@ export class SigningKey {
   sign(message) {
     return signAsync(utf8.encode(message), this.seed);
   }
+}
+
+/**
+ * As a keyboard for Arabic, Hindi or Bangla types them: in Unicode the ten of a script are in a row.
+ * @param {string} written one decimal digit of any script
+ */
+function digit(written) {
+  const code = /** @type {number} */ (written.codePointAt(0));
+  let value = 0;
+  while (value < 9 && /\p{Nd}/u.test(String.fromCodePoint(code - value - 1))) value++;
+  return String(value);
 }
 
 /** @param {Uint8Array} secret */

@@ -48,6 +48,12 @@ for (const each of vectors.receipts) {
   });
 }
 
+test('a receipt is read as keyboards of other scripts and chats write it', () => {
+  for (const { written, text } of vectors.spellings) {
+    assert.equal(Receipt.fromText(written).toText(), text);
+  }
+});
+
 test('what is not a receipt is refused', () => {
   for (const written of vectors.refused) {
     assert.throws(() => Receipt.fromText(written), MalformedReceiptError);

@@ -25,7 +25,7 @@ form.hidden = false;
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   void attempt(form, async () => {
-    const receipt = Receipt.fromText(field.value);
+    const receipt = Receipt.fromText(codeIn(field.value));
     open = new Case(receipt, log.origin);
     render(await open.status());
     field.value = '';
@@ -35,6 +35,14 @@ form.addEventListener('submit', (event) => {
     byId('dates', HTMLElement).focus();
   });
 });
+
+/**
+ * The receipt in a note that was copied or saved here, whose title stands before it.
+ * @param {string} written
+ */
+function codeIn(written) {
+  return /(?:[0-9a-z]{4}-){5}[0-9a-z]{4}(?=\W*$)/i.exec(written)?.[0] ?? written;
+}
 
 /**
  * Runs what may fail, and says so in words.
@@ -49,7 +57,7 @@ async function attempt(within, act) {
     if (!(error instanceof MalformedReceiptError || error instanceof ServiceError)) throw error;
     const words = hasText(error.code) ? text(error.code) : text('failed');
     if (within === form) problem(form, words);
-    else note.textContent = words;
+    else say(words);
   }
 }
 
@@ -119,14 +127,14 @@ async function showProof(place, listing, commitment, name) {
   line.className = 'hint';
   place.append(line);
   /** @param {string} words */
-  const say = (words) => {
+  const tell = (words) => {
     line.textContent = text(words, { number: count(listing) });
   };
   try {
     const file = await /** @type {Case} */ (open).proof(listing);
     const bytes = Uint8Array.from(commitment.match(/../g) ?? [], (pair) => parseInt(pair, 16));
     const size = await entriesOfLogWith(file, addEntry(bytes), listing, log);
-    say('in_log_true');
+    tell('in_log_true');
     line.append(` ${counted('log_size', size)}`);
     const keep = button(text('save_proof'), () =>
       save(`${listing}.tlog-proof`, /** @type {BlobPart} */ (file), 'application/octet-stream'),
@@ -137,11 +145,11 @@ async function showProof(place, listing, commitment, name) {
     controls.append(keep);
     place.append(controls);
   } catch (error) {
-    if (error instanceof ServiceError) return say('in_log_unchecked');
+    if (error instanceof ServiceError) return tell('in_log_unchecked');
     if (!(error instanceof LogProofError)) throw error;
     line.className = 'problem';
     line.setAttribute('role', 'alert');
-    say('in_log_false');
+    tell('in_log_false');
   }
   return undefined;
 }
@@ -168,21 +176,41 @@ function platformLines(platform) {
 }
 
 /**
- * A control that asks once more before it does what cannot be undone.
+ * A control that asks, where it stands, before it does what cannot be undone. The question takes
+ * the control's place, so that a finger that taps twice meets words.
  * @param {HTMLButtonElement} control
  * @param {() => Promise<void>} act
  */
 function confirming(control, act) {
-  let isSure = false;
   control.addEventListener('click', () => {
-    if (isSure) {
+    const place = element('div');
+    const question = element('p', text('withdraw_sure'));
+    question.className = 'problem';
+    question.tabIndex = -1;
+    const controls = element('p');
+    controls.className = 'row';
+    const name = control.textContent ?? '';
+    const sure = button(name, () => {
+      place.replaceWith(control);
       void attempt(view, act);
-      return;
-    }
-    isSure = true;
-    note.textContent = text('withdraw_sure');
+    });
+    sure.setAttribute('aria-label', control.getAttribute('aria-label') ?? name);
+    const cancel = button(text('cancel'), () => {
+      place.replaceWith(control);
+      control.focus();
+    });
+    controls.append(sure, cancel);
+    place.append(question, controls);
+    control.replaceWith(place);
+    question.focus();
   });
   return control;
+}
+
+/** @param {string} words for what was just done, read aloud and in sight */
+function say(words) {
+  note.textContent = words;
+  note.focus();
 }
 
 /** @param {number[]} numbers */
@@ -190,7 +218,7 @@ async function withdraw(numbers) {
   if (open === null) return;
   await open.withdraw(numbers);
   render(await open.status());
-  note.textContent = text('withdrawn');
+  say(text('withdrawn'));
 }
 
 confirming(withdrawAll, async () => {
@@ -202,7 +230,7 @@ renew.addEventListener('click', () => {
   void attempt(view, async () => {
     if (open === null) return;
     render(await open.renew());
-    note.textContent = text('renewed');
+    say(text('renewed'));
   });
 });
 

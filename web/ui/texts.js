@@ -71,5 +71,7 @@ export function duration(seconds) {
 
 /** @param {string} moment ISO 8601, a date or a time */
 export function date(moment) {
-  return new Intl.DateTimeFormat(language, { dateStyle: 'long' }).format(new Date(moment));
+  // A day alone is the same day everywhere; as a moment it would be the day before in the west.
+  const zone = moment.includes('T') ? {} : { timeZone: 'UTC' };
+  return new Intl.DateTimeFormat(language, { dateStyle: 'long', ...zone }).format(new Date(moment));
 }

@@ -142,7 +142,8 @@ def _fingerprinted(number: int, path: Path) -> MediaFingerprint:
 def _receipt(given: str | None) -> Receipt:
     if given is None:
         given = click.prompt("Receipt", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
-    return Receipt.from_text(given)
+    # A note that the page saved has a title above.
+    return Receipt.from_text(given.strip().rpartition("\n")[2])
 
 
 def _print_accepted(accepted: CaseAccepted) -> None:
