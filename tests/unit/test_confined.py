@@ -1,17 +1,35 @@
 import asyncio
 import io
+import json
+import mmap
 import os
 import signal
+import socket
+import struct
+import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from unspread.errors import StateError, UnreadableMediaError
-from unspread.fingerprint import scan_media
-from unspread.fingerprint.confined import TOO_COSTLY, Budget, Confined
+from unspread.fingerprint import confined_worker, fingerprint_file, scan_media
+from unspread.fingerprint.confined import (
+    PATIENT,
+    TOO_COSTLY,
+    Answer,
+    Budget,
+    Confined,
+    Confinement,
+    FingerprintCall,
+    _descriptor,
+)
+from unspread.fingerprint.files import STANDARD
+
+VECTORS = Path(__file__).parents[2] / "vectors"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux's")
 
@@ -52,7 +70,111 @@ def test_a_refusal_comes_with_its_text(confined):
 
 
 def test_workers_are_confined_here(confined):
-    assert confined.confinement().rlimits
+    assert confined.confinement() == Confinement(rlimits=True, seccomp=True, landlock=True)
+
+
+ATTEMPTS = {
+    "network": "socket.socket()",
+    "pair of sockets": "socket.socketpair()",
+    "another process": "os.waitpid(os.fork() or os._exit(0), 0)",
+    "another program": "os.posix_spawn('/bin/true', ['true'], {})",
+    "reading a file": "open(folder + '/secret').read()",
+    "reading a directory": "os.listdir(folder)",
+    "writing a file": "open(folder + '/secret', 'a')",
+    "making a file": "open(folder + '/new', 'w')",
+    "making a file without a name": "os.open(folder, os.O_TMPFILE | os.O_RDWR)",
+    "making a directory": "os.mkdir(folder + '/directory')",
+    "making a link": "os.symlink('secret', folder + '/link')",
+    "removing a file": "os.rename(folder + '/secret', folder + '/moved')",
+    "changing rights": "os.chmod(folder, 0o700)",
+    "changing rights through a descriptor": "os.fchmod(0, 0o600)",
+    "what its parent was started with": "open(f'/proc/{os.getppid()}/environ').read()",
+    "the memory of its parent": "open(f'/proc/{os.getppid()}/mem', 'rb')",
+    "limits of its parent": "resource.prlimit(os.getppid(), resource.RLIMIT_CORE)",
+    "a signal": "os.kill(os.getppid(), 0)",
+    "the processors of its parent": "os.sched_setaffinity(os.getppid(), {0})",
+    "memory that stays": "os.memfd_create('more')",
+    "more memory": "resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))",
+}
+PROGRAM = """
+import json, os, resource, socket, sys
+from unspread.fingerprint import scan_media
+from unspread.fingerprint.confined import Budget
+from unspread.fingerprint.confined_worker import _confine, _warm_up
+
+folder, given = sys.argv[1:]
+_warm_up()
+if given:
+    assert len(os.listdir("/proc/self/task")) == 1, "other threads would be left unconfined"
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))
+    _confine(Budget())
+allowed = []
+for name, attempt in json.load(sys.stdin).items():
+    try:
+        eval(attempt)
+    except (OSError, ValueError):
+        continue
+    allowed.append(name)
+print(json.dumps(allowed))
+"""
+
+
+@pytest.mark.parametrize("is_confined", [False, True])
+def test_from_inside_nothing_can_be_opened_started_or_sent(is_confined, tmp_path):
+    (tmp_path / "secret").write_text("a key")
+    with (tmp_path / "attempts").open("w+") as attempts:
+        json.dump(ATTEMPTS, attempts)
+        attempts.seek(0)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), "confined" if is_confined else ""],
+            stdin=attempts,
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+    # What is not possible without confinement would show nothing.
+    assert json.loads(done.stdout) == ([] if is_confined else list(ATTEMPTS))
+
+
+def test_a_worker_cannot_change_what_it_was_given(confined):
+    with _descriptor(b"picture") as descriptor, pytest.raises(PermissionError):
+        os.ftruncate(descriptor, 1)
+    with _descriptor(b"picture") as descriptor, pytest.raises(PermissionError):
+        mmap.mmap(descriptor, 0)
+
+
+def test_a_file_larger_than_the_memory_of_a_worker_is_read_all_the_same(tmp_path):
+    film = (VECTORS / "videos/h264.mp4").read_bytes()
+    path = tmp_path / "film.mp4"
+    with path.open("wb") as file:
+        file.write(film + struct.pack(">I4s", 2**30, b"free"))
+        file.truncate(len(film) + 2**30)
+    with Confined(budget=Budget(memory_bytes=2**30)) as pool:
+        assert pool.scan(path).rows.tolist() == pool.scan(film).rows.tolist()
+
+
+@pytest.mark.parametrize("name", ["pictures/rgb.png", "videos/h264.mp4"])
+def test_a_worker_fingerprints_what_is_submitted_and_says_how_far_it_is(confined, name):
+    path = VECTORS / name
+    assert confined.fingerprint(path) == fingerprint_file(path)
+    assert confined.fingerprint(path.read_bytes()) == fingerprint_file(path)
+
+
+def test_a_long_film_is_told_of_while_it_lasts(monkeypatch):
+    monkeypatch.setattr(confined_worker, "_SIGN_OF_LIFE_SECONDS", -1)
+    film, signs = VECTORS / "videos/h264.mp4", []
+    given = os.open(film, os.O_RDONLY)
+    mine, theirs = socket.socketpair()
+    with mine, theirs, theirs.makefile("rb") as answers:
+        answer = confined_worker._answer(FingerprintCall(STANDARD), given, PATIENT, mine)
+        mine.close()
+        while length := answers.read(4):
+            message = answers.read(int.from_bytes(length, "little"))
+            signs.append(msgspec.msgpack.decode(message, type=Answer).progress)
+    assert answer.fingerprint == fingerprint_file(film)
+    assert len(signs) > 40
+    assert signs == sorted(signs)
+    assert 0 < signs[0] < signs[-1] <= 1
 
 
 def test_a_worker_that_dies_is_replaced(confined):

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from pathlib import Path
 
 import av
@@ -10,6 +12,7 @@ from PIL import ImageOps
 from tests.films import filmed
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint.commands import compare, hash_files
+from unspread.fingerprint.confined import TOO_COSTLY, Confined
 from unspread.testing.samples import encoded, landscape
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -151,3 +154,53 @@ def test_hash_says_so_where_there_is_nothing(tmp_path):
     result = hashed(tmp_path)
     assert result.exit_code == 2
     assert "no files in it" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(os.mkfifo, id="pipe"),
+        pytest.param(lambda path: path.symlink_to("/dev/zero"), id="device"),
+        pytest.param(lambda path: path.symlink_to(path.name), id="loop"),
+        pytest.param(lambda path: path.symlink_to("nowhere"), id="nowhere"),
+        pytest.param(lambda _: None, id="nothing"),
+    ],
+)
+def test_what_is_no_ordinary_file_is_refused_and_not_waited_for(picture, made, tmp_path):
+    made(tmp_path / "odd")
+    result = hashed("--json", tmp_path / "odd", picture)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"unspread: {tmp_path}/odd: ")
+    assert json.loads(result.stdout)["path"] == str(picture)
+
+
+def test_a_name_cannot_write_a_line_or_command_a_terminal(picture):
+    name = "a\n\x1b[2Jpdq\u202egpj\udcff.png"
+    odd = picture.rename(picture.with_name(name))
+    shown = "a\\n\\x1b[2Jpdq\\u202egpj\ufffd.png"
+    assert f"{shown}: image, 400 x 300" in hashed(odd).stdout
+    assert json.loads(hashed("--json", odd).stdout)["path"] == str(odd)
+    odd.write_bytes(b"no picture")
+    assert f"{shown}: this is not a picture" in hashed(odd).stderr
+    assert shown in str(CliRunner().invoke(compare, [str(odd), str(odd)]).exception)
+    odd.unlink()
+    odd.mkdir()
+    assert f"{shown}: no files in it" in hashed(odd).stderr
+
+
+def test_hash_decodes_in_a_confined_worker_and_goes_on_when_it_is_killed(picture, monkeypatch):
+    ask, asked = Confined._ask, []
+
+    def killed_once(self, call, descriptor, progress):
+        (worker,) = self._all
+        if not asked:
+            os.kill(worker._process.pid, signal.SIGKILL)
+        asked.append(call)
+        return ask(self, call, descriptor, progress)
+
+    monkeypatch.setattr(Confined, "_ask", killed_once)
+    result = hashed(picture, picture)
+    assert result.exit_code == 2
+    assert TOO_COSTLY in result.stderr
+    assert "image, 400 x 300" in result.stdout
+    assert len(asked) == 2

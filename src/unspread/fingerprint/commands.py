@@ -10,8 +10,10 @@ from typing import Any
 import click
 
 from unspread.errors import UnreadableMediaError
-from unspread.fingerprint import MediaScan, Sampling, fingerprint_file, scan_media
+from unspread.fingerprint.confined import patient_decoder
+from unspread.fingerprint.digest import Progress
 from unspread.fingerprint.pdq import distance_bits
+from unspread.fingerprint.result import MediaScan, Sampling
 from unspread.fingerprint.score import best_of, best_score, distances, score
 from unspread.model import (
     MATCH_RADIUS_BITS,
@@ -39,15 +41,17 @@ def hash_files(paths: tuple[Path, ...], as_json: bool) -> None:
     not be read.
     """
     done = refused = 0
-    for path in _files(paths):
-        done += 1
-        try:
-            result = _with_progress(path)
-        except UnreadableMediaError as error:
-            refused += 1
-            click.echo(f"unspread: {path}: {error}", err=True)
-            continue
-        click.echo(json.dumps(_record(path, result)) if as_json else _text(path, result))
+    with patient_decoder() as decoder:
+        for path in _files(paths):
+            done += 1
+            try:
+                with _progress(path) as progress:
+                    result = decoder.fingerprint(path, progress)
+            except UnreadableMediaError as error:
+                refused += 1
+                click.echo(f"unspread: {_shown(path)}: {error}", err=True)
+                continue
+            click.echo(json.dumps(_record(path, result)) if as_json else _text(path, result))
     if refused or not done:
         sys.exit(2)
 
@@ -61,11 +65,13 @@ def compare(one: Path, other: Path, as_json: bool) -> None:
 
     A platform that looks at keyframes alone sees less of a video than this command does.
     """
-    with _naming(one):
-        first = _with_progress(one)
-    with _naming(other):
-        second = _with_progress(other)
-        scan = scan_media(other, sampling=Sampling.EVERY_SECOND)
+    with patient_decoder() as decoder:
+        with _naming(one), _progress(one) as progress:
+            first = decoder.fingerprint(one, progress)
+        with _naming(other), _progress(other) as progress:
+            second = decoder.fingerprint(other, progress)
+        with _naming(other), _progress(other) as progress:
+            scan = decoder.scan(other, sampling=Sampling.EVERY_SECOND, progress=progress)
     record, words = comparison(first, second, scan)
     click.echo(json.dumps(record) if as_json else words)
 
@@ -162,7 +168,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableMediaError as error:
-        raise UnreadableMediaError(f"{path}: {error}") from error
+        raise UnreadableMediaError(f"{_shown(path)}: {error}") from error
 
 
 def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
@@ -172,19 +178,28 @@ def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
             continue
         inside = [each for each in sorted(path.rglob("*")) if each.is_file()]
         if not inside:
-            click.echo(f"unspread: {path}: no files in it", err=True)
+            click.echo(f"unspread: {_shown(path)}: no files in it", err=True)
         yield from inside
 
 
-def _with_progress(path: Path) -> MediaFingerprint:
+@contextmanager
+def _progress(path: Path) -> Iterator[Progress]:
+    """A bar, if it is long enough to be seen and there is somebody to see it."""
     try:
         is_long = path.stat().st_size >= _PROGRESS_FROM_BYTES
     except OSError:
         is_long = False
     if not (is_long and sys.stderr.isatty()):
-        return fingerprint_file(path)
-    with click.progressbar(length=1000, label=path.name, file=sys.stderr) as bar:
-        return fingerprint_file(path, progress=lambda done: bar.update(int(done * 1000) - bar.pos))
+        yield lambda _: None
+        return
+    with click.progressbar(length=1000, label=_shown(path.name), file=sys.stderr) as bar:
+        yield lambda done: bar.update(int(done * 1000) - bar.pos)
+
+
+def _shown(path: Path | str) -> str:
+    """A name that may be anybody's, on one line and without what a terminal would obey."""
+    name = click.format_filename(path)
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 
 def _hex(fingerprint: Fingerprint | None) -> str | None:
@@ -219,7 +234,7 @@ def _record(path: Path, result: MediaFingerprint) -> dict[str, Any]:
 def _text(path: Path, result: MediaFingerprint) -> str:
     first = result.first(Kind.PDQ)
     quality = (first.quality or 0) if first else 0
-    lines = [f"{path}: {result.media}, {result.width} x {result.height}"]
+    lines = [f"{_shown(path)}: {result.media}, {result.width} x {result.height}"]
     if result.media is Media.VIDEO:
         count = sum(each.part is Part.FRAME for each in result.fingerprints)
         lines.append(f"  frames  {count} different of {result.frames_seen}")

@@ -2,8 +2,9 @@
 
 A worker gets a file descriptor and answers in MessagePack, never in pickle: what a decoder that
 was taken over may send back is data and nothing else. It has no network, opens nothing for
-writing and starts nothing (seccomp, where the machine has libseccomp), and is bound in memory and
-processor time (rlimits) and in time (it is killed). A worker that dies is replaced at once.
+writing and starts nothing (seccomp, where the machine has libseccomp), opens no file but the
+program's own (Landlock, where the kernel has it), and is bound in memory and processor time
+(rlimits) and in time (it is killed). A worker that dies is replaced at once.
 """
 
 import asyncio
@@ -17,18 +18,19 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 
 from unspread.errors import StateError, UnreadableMediaError
-from unspread.fingerprint.files import STANDARD, Limits
-from unspread.fingerprint.result import MediaScan, Sampling, Source
+from unspread.fingerprint.digest import Progress
+from unspread.fingerprint.files import STANDARD, Limits, Source, opened
+from unspread.fingerprint.result import MediaScan, Sampling
+from unspread.model import MediaFingerprint
 
 MAX_ANSWER_BYTES: Final = 64 * 2**20
 _CALLS_PER_WORKER: Final = 2000
@@ -47,13 +49,17 @@ class Budget(msgspec.Struct, frozen=True):
     """Of address space, beyond which decoders fail."""
     cpu_seconds: int = 60
     wall_seconds: float = 90.0
+    renewed: bool = False
+    """Whether a sign of progress begins both times anew: where somebody watches it, a long film
+    may take as long as it takes."""
 
 
 MODEST: Final = Budget()
+PATIENT: Final = Budget(renewed=True)
 
 
-class Call(msgspec.Struct, frozen=True):
-    """What a worker is asked to do with the file whose descriptor comes along."""
+class ScanCall(msgspec.Struct, frozen=True, tag="scan"):
+    """A worker is asked to scan the file whose descriptor comes along."""
 
     windows: bool
     sampling: Sampling
@@ -62,11 +68,22 @@ class Call(msgspec.Struct, frozen=True):
     limits: Limits
 
 
+class FingerprintCall(msgspec.Struct, frozen=True, tag="fingerprint"):
+    """A worker is asked to fingerprint it, as it is submitted."""
+
+    limits: Limits
+
+
+Call = ScanCall | FingerprintCall
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """What it answers: a result, or a text for people."""
+    """What it answers: a result, or a text for people; before that, how far it is."""
 
     scan: MediaScan | None = None
+    fingerprint: MediaFingerprint | None = None
     refusal: str | None = None
+    progress: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,11 @@ class Confinement:
     """What binds the workers on this machine; for health checks and people who ask."""
 
     rlimits: bool
+    """Bound in memory and processor time."""
     seccomp: bool
+    """No network, no other process, no way to change anything."""
+    landlock: bool
+    """No file can be opened but the program's own code."""
 
 
 class _Worker:
@@ -96,6 +117,7 @@ class _Worker:
                 start_new_session=True,
             )
         self._socket = mine
+        self._budget = budget
         self._socket.sendall(_framed(msgspec.msgpack.encode(budget)))
         self.confinement: Confinement | None = None
         self.calls = 0
@@ -107,13 +129,22 @@ class _Worker:
             self.confinement = msgspec.msgpack.decode(self._receive(), type=Confinement)
         return self.confinement
 
-    def call(self, call: Call, descriptor: int, wall_seconds: float) -> Answer:
+    def call(self, call: Call, descriptor: int, progress: Progress) -> Answer:
         """Its answer; OSError, EOFError, ValueError or MsgspecError if it is not a proper one."""
         self.calls += 1
-        self._socket.settimeout(wall_seconds)
-        until = monotonic() + wall_seconds
+        self._socket.settimeout(self._budget.wall_seconds)
+        until = monotonic() + self._budget.wall_seconds
         socket.send_fds(self._socket, [_framed(msgspec.msgpack.encode(call))], [descriptor])
-        return msgspec.msgpack.decode(self._receive(until), type=Answer)
+        done = -1.0
+        while True:
+            answer = msgspec.msgpack.decode(self._receive(until), type=Answer)
+            if answer.progress is None:
+                return answer
+            if not (self._budget.renewed and done <= answer.progress <= 1):
+                raise EOFError
+            done = answer.progress
+            progress(done)
+            until = monotonic() + self._budget.wall_seconds
 
     def kill(self) -> None:
         """End it now, whatever it does."""
@@ -138,6 +169,25 @@ class _Worker:
                 raise EOFError
             received += block
         return bytes(received)
+
+
+class Decoder(Protocol):
+    """What makes fingerprints of files, wherever it does."""
+
+    def scan(self, source: Source, *, sampling: Sampling, progress: Progress = ...) -> MediaScan:
+        """As `scan_media`."""
+
+    def fingerprint(self, source: Source, progress: Progress = ...) -> MediaFingerprint:
+        """As `fingerprint_file`."""
+
+
+def patient_decoder() -> AbstractContextManager[Decoder]:
+    """A worker for somebody who waits; this process, where none can be given a file (Windows)."""
+    if hasattr(socket, "send_fds"):
+        return Confined(budget=PATIENT)
+    from unspread.fingerprint import here
+
+    return nullcontext(here)
 
 
 class Confined:
@@ -171,18 +221,29 @@ class Confined:
         sampling: Sampling = Sampling.KEYFRAMES,
         max_frames: int = 4096,
         frames_with_windows: int = 0,
+        progress: Progress = lambda _: None,
     ) -> MediaScan:
         """As `scan_media`, in a worker.
 
         Raises:
             UnreadableMediaError: as `scan_media`, and if the file costs more than the budget.
         """
-        call = Call(windows, sampling, max_frames, frames_with_windows, self._limits)
-        with _descriptor(source) as descriptor:
-            answer = self._call(call, descriptor)
+        call = ScanCall(windows, sampling, max_frames, frames_with_windows, self._limits)
+        answer = self._call(call, source, progress)
         if answer.scan is None:
             raise UnreadableMediaError(answer.refusal or TOO_COSTLY)
         return answer.scan
+
+    def fingerprint(self, source: Source, progress: Progress = lambda _: None) -> MediaFingerprint:
+        """As `fingerprint_file`, in a worker.
+
+        Raises:
+            UnreadableMediaError: as `fingerprint_file`, and if the file costs more than the budget.
+        """
+        answer = self._call(FingerprintCall(self._limits), source, progress)
+        if answer.fingerprint is None:
+            raise UnreadableMediaError(answer.refusal or TOO_COSTLY)
+        return answer.fingerprint
 
     async def scan_async(
         self,
@@ -239,14 +300,18 @@ class Confined:
             self._all.add(worker)
         self._idle.put(worker)
 
-    def _call(self, call: Call, descriptor: int) -> Answer:
+    def _call(self, call: Call, source: Source, progress: Progress) -> Answer:
         if self._closed:
             raise StateError("the workers are closed")
+        with _descriptor(source) as descriptor:
+            return self._ask(call, descriptor, progress)
+
+    def _ask(self, call: Call, descriptor: int, progress: Progress) -> Answer:
         worker = self._idle.get()
         healthy = False
         try:
             worker.ready()
-            answer = worker.call(call, descriptor, self._budget.wall_seconds)
+            answer = worker.call(call, descriptor, progress)
             healthy = worker.calls < _CALLS_PER_WORKER
         except (OSError, EOFError, ValueError, msgspec.MsgspecError):
             if self._closed:
@@ -274,23 +339,21 @@ def _framed(message: bytes) -> bytes:
 
 @contextmanager
 def _descriptor(source: Source) -> Iterator[int]:
-    """A file that a worker may read and nothing else, without a name."""
-    if isinstance(source, Path):
-        try:
-            descriptor = os.open(source, os.O_RDONLY)
-        except OSError as error:
-            raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    """A file that a worker may read and nothing else."""
+    if not isinstance(source, bytes | memoryview):
+        with opened(source) as file:
+            yield file.fileno()
         return
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("media", os.MFD_CLOEXEC)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(source)
-            file.flush()
-            yield file.fileno()
+        import fcntl
+
+        sealed = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        descriptor = os.memfd_create("media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(descriptor, "wb") as memory:
+            memory.write(source)
+            memory.flush()
+            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, sealed)
+            yield memory.fileno()
         return
     with tempfile.TemporaryFile() as unnamed:
         unnamed.write(source)

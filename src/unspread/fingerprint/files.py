@@ -3,11 +3,20 @@
 No decoder is loaded here, so that a server which decodes in confined workers loads none.
 """
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from unspread.errors import UnreadableMediaError
+
+Source = bytes | memoryview | Path | BinaryIO
+"""A file's bytes, where they are, or the file, open."""
 
 
 class Format(StrEnum):
@@ -122,3 +131,50 @@ def sniff(head: bytes) -> Format:
             "this is not a picture or a video of a kind that can be fingerprinted"
         )
     raise UnreadableMediaError(f"this is {what}, not a picture or a video")
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[BinaryIO]:
+    """The file, to be read and moved about in; at its start.
+
+    Raises:
+        UnreadableMediaError: if it cannot be opened or read, or is no ordinary file: a pipe or a
+            device may never end, or never begin.
+    """
+    try:
+        if isinstance(source, Path):
+            # Opening a pipe waits for its other end, but for this flag.
+            descriptor = os.open(source, os.O_RDONLY | _AT_ONCE)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise UnreadableMediaError("this is not an ordinary file")
+                yield file
+        elif isinstance(source, bytes | memoryview):
+            yield BytesIO(source)
+        else:
+            source.seek(0)
+            yield source
+    except OSError as error:
+        raise UnreadableMediaError(f"the file cannot be read: {error.strerror}") from error
+
+
+_AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def size_bytes(file: BinaryIO) -> int:
+    """How long an open file is; leaves it at its start."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def read_picture(file: BinaryIO, limits: Limits) -> bytes:
+    """All of a file that may be a picture.
+
+    Raises:
+        UnreadableMediaError: if it is too large for one.
+    """
+    size = size_bytes(file)
+    if size > limits.max_picture_bytes:
+        raise UnreadableMediaError("the file is too large for a picture")
+    return file.read(size)

@@ -2,16 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from mmap import mmap
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unspread.model import Fingerprint, Kind, Media, Part
-
-Source = bytes | memoryview | mmap | Path
-"""A file's bytes, or where they are."""
 
 
 class Sampling(StrEnum):

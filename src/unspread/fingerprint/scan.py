@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from PIL import Image
@@ -12,9 +11,19 @@ from PIL import Image
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
 from unspread.fingerprint.decode import decode_fast
-from unspread.fingerprint.digest import digests, file_digests
-from unspread.fingerprint.files import HEAD_BYTES, STANDARD, Format, Limits, sniff
-from unspread.fingerprint.result import MediaScan, Sampling, Source
+from unspread.fingerprint.digest import DIGEST_SHARE, Progress, digests, file_digests
+from unspread.fingerprint.files import (
+    HEAD_BYTES,
+    STANDARD,
+    Format,
+    Limits,
+    Source,
+    opened,
+    read_picture,
+    size_bytes,
+    sniff,
+)
+from unspread.fingerprint.result import MediaScan, Sampling
 from unspread.fingerprint.trim import Rectangle, rectangles_of
 from unspread.fingerprint.video import Film, Frame, open_film
 from unspread.fingerprint.windows import window_probes
@@ -42,6 +51,7 @@ def scan_media(
     max_frames: int = 4096,
     frames_with_windows: int = 0,
     limits: Limits = STANDARD,
+    progress: Progress = lambda _: None,
 ) -> MediaScan:
     """Everything to look up for one picture or video.
 
@@ -55,28 +65,19 @@ def scan_media(
     Raises:
         UnreadableMediaError: if it is neither, is damaged, or is beyond the limits.
     """
-    try:
-        if isinstance(source, Path):
-            with source.open("rb") as file:
-                kind = sniff(file.read(HEAD_BYTES))
-            if not kind.is_video:
-                if source.stat().st_size > limits.max_picture_bytes:
-                    raise UnreadableMediaError("the file is too large for a picture")
-                return _scan_picture(source.read_bytes(), windows, limits)
-        else:
-            kind = sniff(bytes(source[:HEAD_BYTES]))
-            if not kind.is_video:
-                return _scan_picture(bytes(source), windows, limits)
-    except OSError as error:
-        raise UnreadableMediaError(f"the file cannot be opened: {error.strerror}") from error
-    return _scan_video(
-        source,
-        kind,
-        sampling=sampling,
-        max_frames=max_frames,
-        frames_with_windows=frames_with_windows if windows else 0,
-        limits=limits,
-    )
+    with opened(source) as file:
+        kind = sniff(file.read(HEAD_BYTES))
+        if not kind.is_video:
+            return _scan_picture(read_picture(file, limits), windows, limits)
+        return _scan_video(
+            file,
+            kind,
+            sampling=sampling,
+            max_frames=max_frames,
+            frames_with_windows=frames_with_windows if windows else 0,
+            limits=limits,
+            progress=progress,
+        )
 
 
 def _scan_picture(data: bytes, windows: bool, limits: Limits) -> MediaScan:
@@ -130,22 +131,25 @@ def _enlarged(pixels: pdq.Pixels) -> pdq.Pixels:
 
 
 def _scan_video(
-    source: Source,
+    file: BinaryIO,
     kind: Format,
     *,
     sampling: Sampling,
     max_frames: int,
     frames_with_windows: int,
     limits: Limits,
+    progress: Progress,
 ) -> MediaScan:
-    size = source.stat().st_size if isinstance(source, Path) else len(source)
-    if size > limits.max_video_bytes:
+    if size_bytes(file) > limits.max_video_bytes:
         raise UnreadableMediaError("the file is too large for a video")
-    of_file = file_digests(source) if isinstance(source, Path) else digests(source)
+    of_file = file_digests(file, lambda done: progress(DIGEST_SHARE * done))
     notes: list[str] = []
-    with open_film(source, kind, limits) as film:
+    with open_film(file, kind, limits) as film:
         film.strip_bars()
-        frames = list(islice(_probed(film, sampling, frames_with_windows), max_frames + 1))
+        frames = []
+        for frame in islice(_probed(film, sampling, frames_with_windows), max_frames + 1):
+            frames.append(frame)
+            progress(DIGEST_SHARE + (1 - DIGEST_SHARE) * film.share_done(frame.seconds))
         if not frames:
             raise UnreadableMediaError("the video has no frame that can be decoded")
         if len(frames) > max_frames:

@@ -15,10 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from io import BytesIO
-from mmap import mmap
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import av
 import av.error
@@ -28,7 +25,7 @@ from numpy.typing import NDArray
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
 from unspread.fingerprint.digest import Progress
-from unspread.fingerprint.files import Format, Limits
+from unspread.fingerprint.files import Format, Limits, Source, opened, size_bytes
 from unspread.fingerprint.pdq import UPRIGHT, Matrix, Orientation, Pixels
 from unspread.fingerprint.trim import Rectangle
 from unspread.model import MIN_PDQ_QUALITY, Fingerprint, Part
@@ -124,6 +121,10 @@ class Film:
         context = self._stream.codec_context
         whole = Rectangle(0, context.height, 0, context.width)
         return self._content is not None and self._content != whole
+
+    def share_done(self, seconds: float) -> float:
+        """How much of the film lies before a time, 0..1, as far as it knows how long it is."""
+        return min(seconds / self.duration_seconds, 1.0) if self.duration_seconds else 0.0
 
     def strip_bars(self) -> None:
         """Find the bars that are black in 8 keyframes across the film; leave them out from now on.
@@ -312,57 +313,54 @@ class Film:
 
 
 @contextmanager
-def open_film(
-    source: Path | bytes | memoryview | mmap, kind: Format, limits: Limits
-) -> Iterator[Film]:
+def open_film(source: Source, kind: Format, limits: Limits) -> Iterator[Film]:
     """The first moving picture of a file.
 
     Raises:
         UnreadableMediaError: if there is none that can be decoded within the limits.
     """
-    file: Any = source
-    if isinstance(source, Path):
-        file = str(source)
-    elif isinstance(source, bytes | memoryview):
-        file = BytesIO(source)
+    with opened(source) as file:
+        length = size_bytes(file)
+        claimed = _matroska_end(file.read(_HEAD_BYTES)) if kind is Format.MATROSKA else 0
+        if claimed > length:
+            raise UnreadableMediaError(DAMAGED)
+        # From here on the place in the file is FFmpeg's.
+        file.seek(0)
+        with _container(file, kind) as container:
+            yield _film(container, length, limits)
+
+
+def _film(container: Any, length: int, limits: Limits) -> Film:
+    streams = [each for each in container.streams.video if each.codec_context is not None]
+    streams = [each for each in streams if each.codec_context.name in _CODECS]
+    if not streams:
+        raise UnreadableMediaError(
+            "the file has no moving picture of a kind that can be fingerprinted"
+        )
+    stream = streams[0]
+    context = stream.codec_context
+    if context.width * context.height > limits.max_frame_pixels:
+        raise UnreadableMediaError("the video's frames are too large")
+    duration = container.duration or 0
+    if duration / av.time_base > limits.max_duration_seconds:
+        raise UnreadableMediaError("the video is too long")
+    if any(each.pos + each.size > length for each in stream.index_entries):
+        raise UnreadableMediaError(DAMAGED)
+    context.thread_count = 1
+    return Film(container, stream, limits)
+
+
+def _container(file: BinaryIO, kind: Format) -> Any:
     try:
-        container = av.open(
+        return av.open(
             file,
             format=_DEMUXERS[kind],
             # Opening would else decode a frame, for nothing.
-            options={"protocol_whitelist": "file", "skip_frame": "all"},
+            options={"protocol_whitelist": "", "skip_frame": "all"},
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
         raise UnreadableMediaError(DAMAGED) from error
-    with container:
-        streams = [each for each in container.streams.video if each.codec_context is not None]
-        streams = [each for each in streams if each.codec_context.name in _CODECS]
-        if not streams:
-            raise UnreadableMediaError(
-                "the file has no moving picture of a kind that can be fingerprinted"
-            )
-        stream = streams[0]
-        context = stream.codec_context
-        if context.width * context.height > limits.max_frame_pixels:
-            raise UnreadableMediaError("the video's frames are too large")
-        duration = container.duration or 0
-        if duration / av.time_base > limits.max_duration_seconds:
-            raise UnreadableMediaError("the video is too long")
-        length = source.stat().st_size if isinstance(source, Path) else len(source)
-        if any(each.pos + each.size > length for each in stream.index_entries):
-            raise UnreadableMediaError(DAMAGED)
-        if kind is Format.MATROSKA and _matroska_end(_head(source)) > length:
-            raise UnreadableMediaError(DAMAGED)
-        context.thread_count = 1
-        yield Film(container, stream, limits)
-
-
-def _head(source: Path | bytes | memoryview | mmap) -> bytes:
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    return bytes(source[:_HEAD_BYTES])
 
 
 def _matroska_end(head: bytes) -> int:
@@ -442,8 +440,7 @@ def dense_fingerprints(film: Film, progress: Progress = lambda _: None) -> Dense
     dense = Dense()
     for frame in film.every_frame():
         dense.add(pdq.fingerprints(frame.matrices, Part.FRAME)[0])
-        if film.duration_seconds:
-            progress(min(frame.seconds / film.duration_seconds, 1.0))
+        progress(film.share_done(frame.seconds))
     if not dense.result():
         raise UnreadableMediaError(DAMAGED)
     if film.duration_seconds and film.last_seconds < 0.5 * film.duration_seconds - 2:

@@ -17,7 +17,7 @@ import msgspec
 from unspread.case_protocol import CaseAccepted, CaseStatus, ItemStatus, PlatformStatus
 from unspread.crypto import SECRET_BYTES, Receipt
 from unspread.errors import InputError, StateError, TransportError
-from unspread.fingerprint import fingerprint_file
+from unspread.fingerprint.confined import Decoder, patient_decoder
 from unspread.model import Age, MediaFingerprint, State
 from unspread.person.client import Clearinghouse
 from unspread.person.log import PlaceInLog, Proof, place_in_log
@@ -59,7 +59,8 @@ def submit(files: tuple[Path, ...], url: str, age: str, as_json: bool) -> None:
         about = clearinghouse.about()
         if len(files) > about.limits.items_per_case:
             raise InputError(f"at most {about.limits.items_per_case} files in one case")
-        media = [_fingerprinted(number, path) for number, path in enumerate(files, 1)]
+        with patient_decoder() as decoder:
+            media = [_fingerprinted(decoder, number, path) for number, path in enumerate(files, 1)]
         receipt = Receipt(os.urandom(SECRET_BYTES))
         accepted = clearinghouse.submit(receipt, media, Age(age))
     if as_json:
@@ -132,9 +133,9 @@ def withdraw(receipt: str | None, url: str, numbers: tuple[int, ...], as_json: b
     click.echo(f"Withdrawn: {len(answer.items)}. Platforms are told at once to forget it.")
 
 
-def _fingerprinted(number: int, path: Path) -> MediaFingerprint:
+def _fingerprinted(decoder: Decoder, number: int, path: Path) -> MediaFingerprint:
     try:
-        return fingerprint_file(path)
+        return decoder.fingerprint(path)
     except InputError as error:
         raise type(error)(f"file {number}: {error}") from error
 

@@ -39,7 +39,9 @@ def findings(settings: Settings) -> Iterator[Result]:
     with Confined(1) as pool:
         bound = pool.confinement()
     yield Result(bound.rlimits, "scan workers are bound in memory and time")
-    yield Result(bound.seccomp, "scan workers cannot open files or sockets (seccomp)")
+    yield Result(bound.seccomp, "scan workers have no network and change nothing (seccomp)")
+    files = "open no files but the program's own" if bound.landlock else "may read files"
+    yield Result(True, f"scan workers {files} (Landlock)")
     store = Store(settings.data)
     try:
         yield from _database(store)

@@ -304,11 +304,12 @@ def add_to_bank(
 def _fingerprints_at(source: str, settings: Settings) -> "tuple[Media, Sequence[Fingerprint]]":
     """What to list of a file, or of the content of a URL."""
     if "://" not in source:
-        from unspread.fingerprint import fingerprint_file
+        from unspread.fingerprint.confined import patient_decoder
 
         if not Path(source).is_file():
             raise InputError(f"there is no file {source}")
-        made = fingerprint_file(Path(source))
+        with patient_decoder() as decoder:
+            made = decoder.fingerprint(Path(source))
         return made.media, made.fingerprints
 
     import asyncio
