@@ -13,6 +13,7 @@ class Sampling(StrEnum):
     """Which frames of a video are looked at."""
 
     KEYFRAMES = "keyframes"
+    """One in two seconds; of a short film six."""
     EVERY_SECOND = "every_second"
 
 

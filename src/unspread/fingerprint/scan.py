@@ -24,10 +24,17 @@ from unspread.fingerprint.files import (
     sniff,
 )
 from unspread.fingerprint.result import MediaScan, Sampling
+from unspread.fingerprint.score import MATCH_FRAMES
 from unspread.fingerprint.trim import Rectangle, rectangles_of
 from unspread.fingerprint.video import Film, Frame, open_film
 from unspread.fingerprint.windows import window_probes
 from unspread.model import MATCH_RADIUS_BITS, Media, Part
+
+_SPACING_SECONDS: Final = 2.0
+"""Between looks. Any frame of a copy finds its listing, which is dense; three that find it make a
+match, and looks that are nearer would be three of a title that strangers share."""
+_LEAST_LOOKS: Final = 2 * MATCH_FRAMES
+"""At a short film that has so many keyframes."""
 
 _ALONE_SECONDS: Final = 30
 """Of a film with one keyframe, which may be a title card: so much is looked at every second."""
@@ -185,13 +192,19 @@ class _Probed:
     parts: list[Part]
 
 
+def spacing_seconds(duration_seconds: float | None) -> float:
+    """The stretch of a film of which one keyframe is looked at; no claim makes it longer than 2."""
+    if not duration_seconds:
+        return _SPACING_SECONDS
+    return min(_SPACING_SECONDS, duration_seconds / _LEAST_LOOKS)
+
+
 def _sampled(film: Film, sampling: Sampling) -> Iterator[Frame]:
     if sampling is Sampling.EVERY_SECOND:
         yield from film.every_second(pdq.ORIENTATIONS)
         return
-    keyframes = film.keyframes(pdq.ORIENTATIONS)
     count = 0
-    for frame in keyframes:
+    for frame in film.keyframes(pdq.ORIENTATIONS, spacing_seconds(film.duration_seconds)):
         count += 1
         yield frame
     if count == 1:

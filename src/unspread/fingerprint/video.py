@@ -175,14 +175,33 @@ class Film:
         for frame in self._decoded():
             yield self._small(frame, orientations)
 
-    def keyframes(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
-        """The frames that need no other to be decoded."""
+    def keyframes(
+        self, orientations: tuple[Orientation, ...] = (UPRIGHT,), spacing_seconds: float = 0.0
+    ) -> Iterator[Frame]:
+        """The frames that need no other to be decoded: of each `spacing_seconds` the first.
+
+        A stretch in which one was decoded to find bars is content with that one. Stretches are
+        counted in the times that the film itself gives; one without a time is always taken.
+        """
         self._seek(0)
+        ticks = max(1, round(spacing_seconds / self._stream.time_base))
+        taken = {pts // ticks for pts in self._sampled}
+
+        def is_wanted(packet: Any) -> bool:
+            if not packet.is_keyframe:
+                return False
+            if packet.pts is None:
+                return True
+            if self._first_pts is None:
+                self._first_pts = packet.pts
+            stretch = packet.pts // ticks
+            is_first = stretch not in taken
+            taken.add(stretch)
+            return is_first
+
         sampled = sorted(self._sampled.items(), reverse=True)
         # Demuxers that are told to discard the others mistake the times of those that are left.
-        for frame in self._decoded(
-            lambda packet: packet.is_keyframe and packet.pts not in self._sampled
-        ):
+        for frame in self._decoded(is_wanted):
             while sampled and sampled[-1][0] < (frame.pts or 0):
                 yield self._small(sampled.pop()[1], orientations)
             yield self._small(frame, orientations)

@@ -167,7 +167,8 @@ class Settings(_Section, frozen=True):
     """Look at windows of pictures too, which finds crops, screenshots and collages for about
     60 ms of processor time each."""
     scan_videos_by: Sampling = Sampling.KEYFRAMES
-    """Which frames of a video are looked at: `keyframes`, or the dearer `every_second`."""
+    """Which frames of a video are looked at: `keyframes` (one in two seconds), or the dearer
+    `every_second`, which sees more of a listed clip that stands in a longer film."""
     scan_windows_of_frames: Annotated[int, msgspec.Meta(ge=0)] = 0
     """So many frames of a video have windows as pictures do, for as much each. Finds most listed
     pictures that were taken out of a video, and holds more that is not listed."""
