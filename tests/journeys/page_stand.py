@@ -101,7 +101,7 @@ def page_stand(data: Path, branding: Branding | None = None) -> Iterator[Stand]:
         training=True,
         log_key=to_b64(LOG_KEY.public),
         limits=Limits(),
-        languages=["en"],
+        languages=["en", "ar", "fa"],
         platforms=[PlatformHeard("Board", NOW), PlatformHeard("Another", None)],
     )
     server = uvicorn.Server(uvicorn.Config(_nothing, log_level="error", lifespan="off"))

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
+from django.conf import settings
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as BrowserError
 
 from tests.journeys.page_stand import Stand, page_stand
-from unspread.clearinghouse.pages.policy import headers_for
+from unspread.page_headers import headers_for
 
 pytestmark = pytest.mark.journey
 
@@ -237,12 +239,38 @@ def test_the_listeners_hear_what_an_open_page_sends(
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/", "/en/", "/en/begin", "/en/status", "/v1/cases", "/page/ui/begin.js", "/anything/else"],
+    ("method", "path", "status"),
+    [
+        pytest.param("GET", "/", 302, id="redirect"),
+        pytest.param("GET", "/en/", 200, id="page"),
+        pytest.param("HEAD", "/ar/begin", 200, id="head of a page"),
+        pytest.param("GET", "/en/begin?x=1", 200, id="with a query"),
+        pytest.param("GET", "/page/ui/begin.js", 200, id="script"),
+        pytest.param("GET", "/page/fingerprint/worker.js", 200, id="worker"),
+        pytest.param("GET", "/page/ui/icon.svg", 200, id="icon"),
+        pytest.param("GET", "/favicon.ico", 200, id="icon that nobody linked"),
+        pytest.param("GET", "/leave", 200, id="leaving"),
+        pytest.param("GET", "/page/none.js", 404, id="no such script"),
+        pytest.param("GET", "/xx/", 404, id="no such language"),
+        pytest.param("GET", "/en/begin/", 404, id="with a slash more"),
+        pytest.param("GET", "/en/%ff%00", 404, id="no text"),
+        pytest.param("POST", "/en/begin", 405, id="page posted to"),
+        pytest.param("PUT", "/page/ui/begin.js", 405, id="script put"),
+        pytest.param("GET", "/v1/cases", 404, id="form fetched"),
+        pytest.param("GET", "/ar/now", 500, id="failure of ours"),
+    ],
 )
-def test_every_response_carries_a_policy_that_begins_with_none(stand: Stand, path: str) -> None:
-    headers = headers_for(path)
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert "unsafe-inline" not in headers["Content-Security-Policy"]
-    assert headers["Referrer-Policy"] == "no-referrer"
-    assert headers["Cache-Control"] == "no-store"
+def test_every_response_carries_the_strict_headers(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, method: str, path: str, status: int
+) -> None:
+    if status == 500:
+        monkeypatch.setattr(settings, "UNSPREAD_PAGES", None)
+    answer = httpx.request(method, stand.url + path)
+    assert answer.status_code == status
+    wanted = headers_for(path.partition("?")[0])
+    assert wanted["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "unsafe-inline" not in wanted["Content-Security-Policy"]
+    assert wanted["Referrer-Policy"] == "no-referrer"
+    assert wanted["Cache-Control"] == "no-store"
+    assert {name: answer.headers.get(name) for name in wanted} == wanted
+    assert "set-cookie" not in answer.headers

@@ -11,10 +11,10 @@ from babel.messages.pofile import read_po
 
 from unspread.clearinghouse.pages.help_data import SHIPPED, read_help
 from unspread.clearinghouse.pages.languages import NAMES, RIGHT_TO_LEFT, choose, translated
-from unspread.clearinghouse.pages.policy import headers_for
 from unspread.clearinghouse.pages.services import Branding, contrast_with_white
 from unspread.clearinghouse.pages.templatetags.page_texts import SAMPLES
 from unspread.errors import InputError
+from unspread.page_headers import headers_for
 from web.messages import LOCALE, forms_of, texts, translations_of
 
 PLACE = re.compile(r"{\w+}|%\(\w+\)s")
