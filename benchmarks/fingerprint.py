@@ -224,7 +224,7 @@ def _videos(report: Report) -> None:
                     times[way] = min(times[way], _cpu(work, 1))
             bare = times["keyframes"]
             words = {
-                Sampling.KEYFRAMES: f"keyframes (decoding these alone takes {bare:.3f} s, "
+                Sampling.KEYFRAMES: f"keyframes (decoding all of them alone takes {bare:.3f} s, "
                 f"{times['peer'] / bare:.1f}x)",
                 Sampling.EVERY_SECOND: "every second "
                 f"({times[Sampling.EVERY_SECOND] / times['every frame']:.2f} of the bare decoder)",
