@@ -70,6 +70,14 @@ def test_exif_values_turn_as_pillow_turns_them():
         assert np.array_equal(upright, turned(pixels, pdq.Orientation.from_exif(value)))
 
 
+def test_the_turns_of_samples_are_those_of_pixels_in_the_same_order():
+    samples = np.random.default_rng(5).uniform(0, 255, (64, 64))
+    turned = pdq.turned_coefficients(pdq.coefficients(samples))
+    for orientation, found in zip(pdq.ORIENTATIONS, turned, strict=True):
+        expected = pdq.coefficients(np.ascontiguousarray(orientation.upright(samples)))
+        assert found == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_the_dihedral_variants_are_the_references(height, width):
     pixels = picture(height, width)

@@ -107,6 +107,8 @@ _BY_EXIF: Final = {
 }
 ORIENTATIONS: Final = tuple(_BY_EXIF.values())
 """The eight turns and mirrors of a picture, upright first."""
+_OF_THE_REFERENCE: Final = (0, 7, 2, 5, 3, 1, 4, 6)
+"""Places in `ORIENTATIONS` of the reference's variants, in its order."""
 
 
 def small_matrices(pixels: Pixels, orientations: Sequence[Orientation]) -> Matrix:
@@ -207,23 +209,23 @@ def dihedral(matrix: Matrix) -> NDArray[np.uint8]:
     turned pixels only nearly, up to 58 bits apart, because the box filter is not symmetric;
     `small_matrices` is exact.
     """
-    return bits(turned_coefficients(coefficients(matrix)))
+    return bits(turned_coefficients(coefficients(matrix))[list(_OF_THE_REFERENCE)])
 
 
 def turned_coefficients(plain: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(8, …, 16, 16): coefficients of the eight turns of samples, by signs and transposition."""
+    """(8, …, 16, 16): of samples in each of `ORIENTATIONS`, by signs and transposition."""
     rows, columns = _ALTERNATING[:, None], _ALTERNATING
     across = plain.swapaxes(-1, -2)
     return np.stack(
         [
             plain,
-            across * rows,
-            plain * rows * columns,
-            across * columns,
-            plain * rows,
             plain * columns,
+            plain * rows * columns,
+            plain * rows,
             across,
+            across * columns,
             across * rows * columns,
+            across * rows,
         ]
     )
 

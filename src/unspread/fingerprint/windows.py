@@ -184,7 +184,10 @@ def window_fingerprints(pixels: Pixels) -> list[Fingerprint]:
 
 
 def window_probes(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(n, 32) values and (n,) qualities of what a platform looks up, in all 8 turns."""
+    """(8n, 32) values and (8n,) qualities of what a platform looks up.
+
+    Each window in the eight turns of `pdq.ORIENTATIONS`, one after the other.
+    """
     table = table_of(pixels)
     windows = [
         Window(each.row, each.column, each.reach * size)
@@ -195,8 +198,8 @@ def window_probes(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
         return np.empty((0, 32), np.uint8), np.empty(0, np.int64)
     coefficients, qualities = coefficients_of(table, windows)
     worth = qualities >= SCANNED_MIN_QUALITY
-    turned = pdq.turned_coefficients(coefficients[worth])
-    return pdq.bits(turned).reshape(-1, 32), np.tile(qualities[worth], 8)
+    turned = pdq.turned_coefficients(coefficients[worth]).swapaxes(0, 1)
+    return pdq.bits(turned).reshape(-1, 32), np.repeat(qualities[worth], 8)
 
 
 @dataclass(frozen=True, slots=True)
