@@ -2,9 +2,10 @@
 
 For each transformation of about 100 held-out photographs: SHA-256 of the file, which is what Take
 It Down promises; PDQ of the whole as StopNCII and HMA use it; and Unspread as it is shipped
-(`fingerprint_image` at submission, `scan_media` at scanning, the index between them), by two
-rules: one fingerprint in common, or two. Copies are saved as JPEG of quality 85 unless they were
-already compressed, and go through the same functions as a platform's uploads.
+(`fingerprint_image` at submission, `scan_media` at scanning, the index between them), beside which
+stand two other rules: the whole alone, and any fingerprint in common. Copies are saved as JPEG of
+quality 85 unless they were already compressed, and go through the same functions as a platform's
+uploads.
 
 The pictures by which rules were tuned are reported apart. What was found for one picture is kept
 under a digest of the code, so that a run that was stopped goes on where it was.
@@ -25,14 +26,14 @@ from PIL import Image
 
 from benchmarks.recall import inversion, pictures, transformations
 from benchmarks.recall.kept import kept
+from benchmarks.recall.rules import ANY, UNSPREAD, WHOLE, Listings, Probes
 from benchmarks.recall.strangers import mistaken_pairs
 from benchmarks.report import Report, best_of
 from unspread.fingerprint import fingerprint_image, pdq, scan_media
 from unspread.fingerprint.decode import decode
 from unspread.fingerprint.files import STANDARD
 from unspread.fingerprint.score import distances
-from unspread.match import Index
-from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
+from unspread.model import MATCH_RADIUS_BITS, Fingerprint, Kind, Part
 from unspread.testing.samples import encoded, landscape
 
 DRAWN: Final = 150
@@ -45,7 +46,7 @@ GROUPS = (
     ("others", transformations.OTHERS, None),
 )
 EVERY: Final = {name: each for _, group, _ in GROUPS for name, each in group.items()}
-WAYS = ("SHA-256", "PDQ", "Unspread", "whole only", "two in common")
+WAYS = ("SHA-256", "PDQ", UNSPREAD, WHOLE, ANY)
 
 
 @dataclass
@@ -70,35 +71,6 @@ class Found:
     def share(self, way: str) -> float:
         """Found by it, in percent."""
         return 100 * self.by_way[way] / self.copies
-
-
-@dataclass(frozen=True)
-class Listings:
-    """What a platform has in its index."""
-
-    index: Index
-    owners: np.ndarray
-    """Which listing each entry of the index belongs to."""
-    is_whole: np.ndarray
-    first: list[Fingerprint]
-    """Of each listing, the whole."""
-
-    @classmethod
-    def of(cls, listed: list[list[Fingerprint]]) -> "Listings":
-        """Of the fingerprints of each listing."""
-        entries = [
-            (owner, each)
-            for owner, fingerprints in enumerate(listed)
-            for each in fingerprints
-            if each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY
-        ]
-        rows = np.frombuffer(b"".join(each.value for _, each in entries), "<u8").reshape(-1, 4)
-        return cls(
-            Index.build(np.arange(len(rows)), rows),
-            np.array([owner for owner, _ in entries]),
-            np.array([each.part is Part.WHOLE for _, each in entries]),
-            [fingerprints[0] for fingerprints in listed],
-        )
 
 
 def run(report: Report) -> None:
@@ -167,9 +139,9 @@ def _table(report: Report, found: dict[str, Found]) -> None:
     count = max(one.copies for one in found.values())
     report.text(
         f"Recall in percent on {count} held-out pictures, which no rule was chosen by. SHA-256: "
-        "the file itself; PDQ: one fingerprint of the whole on each side; Unspread: any "
-        "fingerprint in common; whole only: the same without windows; two in common: two "
-        f"fingerprints of the listing, or its whole. Radius {MATCH_RADIUS_BITS} bits. Sources and "
+        "the file itself; PDQ: one fingerprint of the whole on each side; Unspread: the whole, in "
+        "any turn and without borders, or two parts; whole only: the same without parts; one in "
+        f"common: any fingerprint of the listing. Radius {MATCH_RADIUS_BITS} bits. Sources and "
         "licences of the pictures: `benchmarks/recall/pictures.py`.\n\n" + "\n".join(lines)
     )
 
@@ -247,31 +219,18 @@ def _matched(work: tuple[int, bytes, list[str]]) -> dict[str, Found]:
 
 
 def _one(file: bytes, original: bytes, number: int, listings: Listings) -> Found:
-    scan = scan_media(file)
-    worth = np.array(scan.qualities) >= MIN_PDQ_QUALITY
-    parts = np.array([part is Part.WHOLE for part in scan.part_of_probe])[worth]
-    hits = listings.index.within_many(scan.rows[worth], MATCH_RADIUS_BITS)
-    entries = np.asarray(hits.ids, np.int64)
-    by_whole = listings.is_whole[entries] & parts[np.asarray(hits.query_positions)]
-    owners = listings.owners[entries]
-    found = Found(copies=1, pairs=len(listings.first) - 1, probes=int(worth.sum()))
+    probes = Probes.of(scan_media(file))
+    found = Found(copies=1, pairs=len(listings.first) - 1, probes=len(probes.rows))
     plain = pdq.fingerprint(decode(file, STANDARD).pixels)
     near = {
         owner
         for owner, bits in enumerate(distances([plain], listings.first)[0])
         if bits <= MATCH_RADIUS_BITS
     }
-    several = {
-        owner
-        for owner in set(owners.tolist())
-        if len(set(entries[owners == owner].tolist())) > 1 or by_whole[owners == owner].any()
-    }
     answers = {
         "SHA-256": {number} if sha256(file).digest() == sha256(original).digest() else set(),
         "PDQ": near,
-        "Unspread": set(owners.tolist()),
-        "whole only": set(owners[by_whole].tolist()),
-        "two in common": several,
+        **listings.found_by(probes),
     }
     for way, matched in answers.items():
         found.by_way[way] = int(number in matched)

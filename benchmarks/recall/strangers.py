@@ -1,22 +1,25 @@
 """How often two different pictures are taken for one: every picture against every other."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.recall.kept import kept
+from benchmarks.recall.rules import ANY, UNSPREAD, WHOLE, Listings, Probes
 from benchmarks.report import Report
 from unspread.fingerprint import fingerprint_image, scan_media
-from unspread.match import Index
-from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Kind, Part
+from unspread.model import MATCH_RADIUS_BITS, Fingerprint, Kind, Part
 from unspread.testing.samples import encoded, landscape
 
 DRAWN: Final = 450
 """Landscapes beside the quarters of photographs, so that there are a million pairs."""
+FURTHER_BITS: Final = 47
+"""A radius at which strangers match often enough for rules to be compared."""
 
 
 def mistaken_pairs(report: Report, pool: ProcessPoolExecutor, originals: list[Image.Image]) -> None:
@@ -28,26 +31,29 @@ def mistaken_pairs(report: Report, pool: ProcessPoolExecutor, originals: list[Im
     sources = np.array([*np.repeat(np.arange(len(originals)), 4), *range(-DRAWN, 0)])
     files += [encoded(landscape(80_000 + seed, 480, 360)) for seed in range(DRAWN)]
     both = list(pool.map(_both, files, chunksize=16))
-    rows, whole = (np.concatenate([each[part] for each, _ in both]) for part in range(2))
-    owners = np.repeat(np.arange(len(files)), [len(each) for (each, _), _ in both])
-    index = Index.build(np.arange(len(rows)), rows.view("<u8").reshape(-1, 4))
-    counts = {"any fingerprint": 0, "whole only": 0}
-    for number, (_, (probes, parts)) in enumerate(both):
-        hits = index.within_many(probes.view("<u8").reshape(-1, 4), MATCH_RADIUS_BITS)
-        entries = np.asarray(hits.ids, np.int64)
-        others = sources[owners[entries]] != sources[number]
-        by_whole = whole[entries] & parts[np.asarray(hits.query_positions)]
-        counts["any fingerprint"] += len(set(owners[entries[others]].tolist()))
-        counts["whole only"] += len(set(owners[entries[others & by_whole]].tolist()))
-    sizes = np.unique(sources, return_counts=True)[1]
-    pairs = len(files) ** 2 - int((sizes**2).sum())
-    for way, count in counts.items():
-        report.row(
-            f"false matches, {way}, of {pairs:,} pairs of distinct pictures",
-            1e6 * count / pairs,
-            "per million",
-            at_most=1.0,
+    listings = Listings.of([listed for listed, _ in both])
+    photographs = sources >= 0
+    for what, chosen, radius_bits, aim in (
+        ("distinct pictures", np.ones_like(photographs), MATCH_RADIUS_BITS, 1.0),
+        ("photographs, none drawn", photographs, MATCH_RADIUS_BITS, None),
+        (f"photographs, within {FURTHER_BITS} bits", photographs, FURTHER_BITS, None),
+    ):
+        sizes = np.unique(sources[chosen], return_counts=True)[1]
+        pairs = int(chosen.sum()) ** 2 - int((sizes**2).sum())
+        counts = Counter(
+            way
+            for number in np.flatnonzero(chosen).tolist()
+            for way, found in listings.found_by(both[number][1], radius_bits).items()
+            for other in found
+            if chosen[other] and sources[other] != sources[number]
         )
+        for way in (UNSPREAD, ANY, WHOLE):
+            report.row(
+                f"false matches, {way}, of {pairs:,} pairs of {what}",
+                1e6 * counts[way] / pairs,
+                "per million",
+                at_most=aim if way != ANY else None,
+            )
 
 
 def _quarters(file: bytes) -> Iterator[Image.Image]:
@@ -59,31 +65,26 @@ def _quarters(file: bytes) -> Iterator[Image.Image]:
             yield picture.crop((left, top, left + width, top + height))
 
 
-Side = tuple[np.ndarray, np.ndarray]
-"""(n, 32) values, and which of them are of the whole."""
-
-
-def _both(file: bytes) -> tuple[Side, Side]:
+def _both(file: bytes) -> tuple[list[Fingerprint], Probes]:
     """What is listed of a file, and what is looked up for it."""
 
-    def make() -> list[tuple[str, list[bool]]]:
+    def make() -> dict[str, Any]:
+        probes = Probes.of(scan_media(file))
         listed = [
-            each
+            (each.value.hex(), each.part, each.quality)
             for each in fingerprint_image(file).fingerprints
-            if each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY
+            if each.kind is Kind.PDQ
         ]
-        scan = scan_media(file)
-        worth = np.array(scan.qualities) >= MIN_PDQ_QUALITY
-        probes = np.frombuffer(scan.probe_bytes, np.uint8).reshape(-1, 32)[worth]
-        parts = np.array([part is Part.WHOLE for part in scan.part_of_probe])[worth]
-        values = b"".join(each.value for each in listed)
-        return [
-            (values.hex(), [each.part is Part.WHOLE for each in listed]),
-            (probes.tobytes().hex(), parts.tolist()),
-        ]
+        looked_up = (probes.rows.tobytes().hex(), probes.is_whole.tolist(), probes.turns.tolist())
+        return {"listed": listed, "looked_up": looked_up}
 
-    listed, probes = (
-        (np.frombuffer(bytes.fromhex(values), np.uint8).reshape(-1, 32), np.array(whole, bool))
-        for values, whole in kept("both", file, make)
+    answer = kept("both", file, make)
+    rows, is_whole, turns = answer["looked_up"]
+    return [
+        Fingerprint(Kind.PDQ, bytes.fromhex(value), Part(part), quality)
+        for value, part, quality in answer["listed"]
+    ], Probes(
+        np.frombuffer(bytes.fromhex(rows), "<u8").reshape(-1, 4),
+        np.array(is_whole, bool),
+        np.array(turns),
     )
-    return listed, probes

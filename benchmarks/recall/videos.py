@@ -34,6 +34,7 @@ from unspread.fingerprint.score import (
     Score,
     best_score,
     distances,
+    shows_picture,
 )
 from unspread.model import (
     MATCH_RADIUS_BITS,
@@ -268,7 +269,7 @@ def _inside(found: Found) -> None:
     for number, sampling, scan in found.with_windows:
         frames = [each for each in scan.probes if each.part is Part.FRAME]
         for clip_number, listing in found.pictures:
-            by_window = _nearest(scan.probes, listing)
+            by_window = shows_picture(scan, listing)
             if clip_number != number:
                 found.wrong_pictures.append(by_window)
                 continue

@@ -56,6 +56,21 @@ def test_an_unrelated_picture_is_accepted(demo, protected):
     assert demo.post_is_up(answer.json()["post"])
 
 
+def test_a_crop_waits_for_a_person_and_one_part_in_common_is_nothing(demo, tmp_path):
+    picture, other = landscape(6, 480, 360), landscape(2, 480, 360)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(picture, quality=90))
+    demo.submit(path)
+    until(lambda: demo.post(path.read_bytes()).status_code >= 400)
+
+    scan = demo.post(encoded(picture.crop((48, 36, 432, 324)))).json()["scan"]
+    assert (scan["decision"], {each["part"] for each in scan["matches"]}) == ("hold", {"window"})
+
+    # Around one of the windows that are listed, and no other.
+    other.paste(picture.crop((33, 39, 164, 169)), (24, 18))
+    assert demo.post(encoded(other)).status_code == 201
+
+
 def test_a_picture_posted_before_is_taken_down_and_the_person_sees_it(demo, tmp_path):
     picture = landscape(3)
     earlier = demo.post(encoded(quarter(picture), quality=70)).json()["post"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unspread.fingerprint.score import are_varied, is_enough, score
+from unspread.fingerprint.score import are_two_parts, are_varied, is_enough, score
 from unspread.model import Fingerprint, Kind, Part
 
 
@@ -88,3 +88,20 @@ def test_frames_are_varied_if_two_are_no_copies_in_any_turn():
     assert are_varied([[zero], [near], [far]])
     # One view in two turns, both of which match.
     assert not are_varied([[zero], [far, near]])
+
+
+@pytest.mark.parametrize(
+    ("near", "are_two"),
+    [
+        pytest.param([(9, 0, 0)], False, id="one window"),
+        pytest.param([(9, 0, 0), (9, 0, 62)], False, id="one listed window may be near both"),
+        pytest.param([(9, 0, 0), (9, 0, 63)], True, id="none can be near both"),
+        pytest.param([(9, 0, 0), (9, 3, 63)], False, id="in another turn"),
+        pytest.param([(9, 3, 0), (9, 3, 63)], True, id="both turned alike"),
+        pytest.param([(9, None, 0), (9, None, 63)], False, id="in turns that nobody knows"),
+        pytest.param([(8, 1, 0), (9, 0, 63), (9, 0, 128)], False, id="the nearest has no second"),
+        pytest.param([(9, 0, 0), (8, 0, 40), (9, 0, 80)], False, id="none far from the nearest"),
+    ],
+)
+def test_two_parts_are_far_apart_and_turned_alike(near, are_two):
+    assert are_two_parts((bits, turn, frame(at).value) for bits, turn, at in near) == are_two

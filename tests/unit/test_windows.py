@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from unspread.fingerprint import fingerprint_image, pdq, scan_media
+from unspread.fingerprint.result import TURNS
+from unspread.fingerprint.score import distances, shows_picture
 from unspread.fingerprint.windows import (
     SCANNED_MIN_QUALITY,
     Window,
@@ -61,6 +64,33 @@ def test_a_cropped_copy_that_was_mirrored_or_turned_is_found_as_well():
     for orientation in pdq.ORIENTATIONS:
         probes, _ = window_probes(orientation.upright(copy))
         assert nearest_bits(listed(pixels), probes) <= MATCH_RADIUS_BITS
+
+
+def test_all_that_matches_of_a_turned_copy_matches_in_one_turn():
+    """Wholes and windows count turns alike, or two of a copy would not be seen to agree."""
+    original = landscape(6, 900, 700)
+    listing = [each for each in fingerprint_image(encoded(original)).fingerprints if each.quality]
+    matched = []
+    for orientation in pdq.ORIENTATIONS:
+        turned = Image.fromarray(np.ascontiguousarray(orientation.upright(np.asarray(original))))
+        scan = scan_media(encoded(turned, "PNG"))
+        near = (distances(scan.probes, listing) <= MATCH_RADIUS_BITS).any(axis=1)
+        found = {(scan.part_of_probe[at], at % TURNS) for at in np.flatnonzero(near)}
+        assert {part for part, _ in found} == {Part.WHOLE, Part.WINDOW}
+        ((turn,),) = [{turn for _, turn in found}]
+        matched.append(turn)
+    assert sorted(matched) == list(range(TURNS))
+
+
+def test_a_copy_of_which_one_window_is_left_shows_the_picture_no_more():
+    original, other = landscape(6, 480, 360), landscape(2, 480, 360)
+    listing = fingerprint_image(encoded(original)).fingerprints
+    assert shows_picture(scan_media(encoded(original.crop((48, 36, 432, 324)))), listing)
+    other.paste(original.crop((33, 39, 164, 169)), (24, 18))
+    scan = scan_media(encoded(other))
+    worth = [each for each in listing if each.quality]
+    assert int((distances(scan.probes, worth) <= MATCH_RADIUS_BITS).any(axis=0).sum()) == 1
+    assert not shows_picture(scan, listing)
 
 
 def test_another_picture_is_not_found():

@@ -14,7 +14,7 @@ from unspread.fingerprint.confined import patient_decoder
 from unspread.fingerprint.digest import Progress
 from unspread.fingerprint.pdq import distance_bits
 from unspread.fingerprint.result import MediaScan, Sampling
-from unspread.fingerprint.score import best_of, best_score, distances, score
+from unspread.fingerprint.score import best_of, best_score, distances, score, shows_picture
 from unspread.model import (
     MATCH_RADIUS_BITS,
     MIN_PDQ_QUALITY,
@@ -121,14 +121,15 @@ def _of_pictures(listed: list[Fingerprint], scan: MediaScan) -> tuple[dict[str, 
         "identical": False,
         "distance_bits": nearest,
         "whole_distance_bits": upright,
-        "match": nearest <= MATCH_RADIUS_BITS,
+        "match": shows_picture(scan, listed),
     }
     if upright == 0:
         return record, "The pictures look the same: no bit differs."
     if not record["match"]:
+        but = ", that share what looks like one part" if nearest <= MATCH_RADIUS_BITS else ""
         return (
             record,
-            f"{_bits(upright)} differ: different pictures, or one much changed ({_RULE}).",
+            f"{_bits(upright)} differ: different pictures{but}, or one much changed ({_RULE}).",
         )
     if upright <= MATCH_RADIUS_BITS:
         return record, f"{_bits(upright)} differ: the same picture, changed ({_RULE})."
@@ -137,7 +138,7 @@ def _of_pictures(listed: list[Fingerprint], scan: MediaScan) -> tuple[dict[str, 
             f"{_bits(whole)} differ: the same picture turned, mirrored or bordered ({_RULE})."
         )
     return record, (
-        f"A part of one is a part of the other: {_bits(nearest)} differ, {upright} of the whole "
+        f"Parts of one are parts of the other: {_bits(nearest)} differ, {upright} of the whole "
         f"({_RULE}). Cropped, covered, or inside another picture."
     )
 

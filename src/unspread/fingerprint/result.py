@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unspread.model import Fingerprint, Kind, Media, Part
+
+TURNS: Final = 8
+"""Of a picture, mirrored ones included: as many as `pdq.ORIENTATIONS`."""
 
 
 class Sampling(StrEnum):
@@ -22,8 +26,10 @@ class MediaScan:
     """What to look up for one file.
 
     Probes stand in groups: all that belong to one frame follow each other, and `frame_of_probe`
-    names it; a picture is one frame. A file matches a listing when one of its probes does; two
-    videos are compared by how many of their frames match.
+    names it; a picture is one frame. Within it each view stands in its eight turns, in the order
+    of `pdq.ORIENTATIONS`: probe n is in turn n % 8. A file matches a listing when one of its
+    probes does that is no window, or two windows (`score.are_two_parts`); two videos are compared
+    by how many of their frames match.
     """
 
     media: Media

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from unspread.fingerprint.result import MediaScan
+from unspread.fingerprint.result import TURNS, MediaScan
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY, Fingerprint, Kind, Part
 
 MATCH_SHARE: Final = 0.2
@@ -20,7 +20,30 @@ MATCH_SHARE_OF_A_TITLE: Final = 0.5
 """Beyond this share two videos match even if all that they share looks the same, or is few frames;
 so that short films, and such as hardly move, still match their copies."""
 
-_TURNS: Final = 8
+APART_BITS: Final = 2 * MATCH_RADIUS_BITS
+"""Two that differ in more bits than this are not within the radius of one and the same third."""
+
+
+def are_two_parts(near: Iterable[tuple[int, int | None, bytes]]) -> bool:
+    """Whether two parts of what was scanned are two parts of one listing: of a copy they are.
+
+    Strangers share an edge, a leaf, a gradient, and where one window of it is near, so are those
+    around it and those that are turned. Therefore the second has to stand in the same turn as the
+    nearest, and further from it than any one listed fingerprint could be near both.
+
+    Args:
+        near: (distance_bits, turn, value) of each fingerprint of the scan that is within the radius
+            of the listing, at least one, in the scan's order. A turn of None is not known and
+            agrees with none.
+    """
+    every = list(near)
+    _, turn, value = min(every, key=lambda each: each[0])
+    nearest = int.from_bytes(value)
+    return turn is not None and any(
+        (nearest ^ int.from_bytes(other)).bit_count() > APART_BITS
+        for _, its_turn, other in every
+        if its_turn == turn
+    )
 
 
 def is_enough(matched: int, frames: int, *, is_varied: bool) -> bool:
@@ -47,6 +70,22 @@ def are_varied(frames: Iterable[Sequence[bytes]]) -> bool:
         all((a ^ b).bit_count() > MATCH_RADIUS_BITS for a in every[0] for b in other)
         for other in every[1:]
     )
+
+
+def shows_picture(scan: MediaScan, listing: Sequence[Fingerprint]) -> bool:
+    """Whether a scan shows a listed picture: as a whole, or two parts of it."""
+    listed = [each for each in listing if _is_worth(each)]
+    probes = [(at % TURNS, each) for at, each in enumerate(scan.probes) if _is_worth(each)]
+    if not (listed and probes):
+        return False
+    bits = distances([each for _, each in probes], listed)
+    near = []
+    for at, which in np.argwhere(bits <= MATCH_RADIUS_BITS).tolist():
+        turn, probe = probes[at]
+        if Part.WINDOW not in {probe.part, listed[which].part}:
+            return True
+        near.append((int(bits[at, which]), turn, probe.value))
+    return bool(near) and are_two_parts(near)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +139,7 @@ def best_score(scan: MediaScan, listing: Sequence[Fingerprint], radius_bits: int
         for probe, frame in zip(scan.probes, scan.frame_of_probe, strict=True)
         if probe.part is Part.FRAME
     ]
-    turned = (probes[turn::_TURNS] for turn in range(_TURNS))
+    turned = (probes[turn::TURNS] for turn in range(TURNS))
     return best_of(
         score([probe for probe, _ in some], listing, radius_bits, [frame for _, frame in some])
         for some in turned

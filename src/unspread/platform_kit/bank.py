@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unspread.fingerprint.score import are_varied
+from unspread.fingerprint.score import are_two_parts, are_varied
 from unspread.match import FrozenIndex, Index, IndexInfo
 from unspread.model import MIN_PDQ_QUALITY, Kind, Level, Listing, ListingId, Media, Part
 from unspread.platform_kit.digests import KEY_BYTES, DigestTable, FrozenTable
@@ -56,6 +56,8 @@ class Probe:
     part: Part = Part.WHOLE
     frame: int = 0
     """Which frame of a video, 0.."""
+    turn: int | None = None
+    """Which of `pdq.ORIENTATIONS`; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,8 @@ class Bank:
     ) -> tuple[Match, ...]:
         """Every enabled listing within its list's radius of any probe, nearest first.
 
-        One match for each listing: its nearest.
+        One match for each listing: its nearest. None by a single window, where its list asks for
+        two.
         """
         radius_bits = max((each.radius_bits for each in lists.values() if each.enabled), default=-1)
         if radius_bits < 0:
@@ -312,6 +315,11 @@ class Bank:
         matches = []
         for of_listing in hits.values():
             rank, probe, row_id, distance_bits = min(of_listing, key=lambda hit: hit[0])
+            is_window = rank[0]
+            if is_window and lists[self._names[row_id >> _LIST_SHIFT]].window_matches > 1:
+                near = [(distance, each.turn, each.value) for _, each, _, distance in of_listing]
+                if not are_two_parts(near):
+                    continue
             seen: dict[int, list[bytes]] = {}
             for _, each, _, _ in of_listing:
                 if each.kind is Kind.PDQ:
@@ -321,7 +329,7 @@ class Bank:
                     probe,
                     row_id,
                     distance_bits,
-                    is_window=rank[0],
+                    is_window=is_window,
                     matched_frames=len(seen),
                     frames=frames,
                     is_varied=are_varied(seen.values()),

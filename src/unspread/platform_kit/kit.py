@@ -25,7 +25,14 @@ from unspread.platform_kit.accounts import UNSAID, Posting
 from unspread.platform_kit.bank import Bank, Probe
 from unspread.platform_kit.catalogue import Catalogue, Wanted, checked_reference
 from unspread.platform_kit.metrics import Metrics
-from unspread.platform_kit.policy import Decision, Match, action_for, conclude, response_to
+from unspread.platform_kit.policy import (
+    Decision,
+    Match,
+    action_for,
+    conclude,
+    is_searched_for,
+    response_to,
+)
 from unspread.platform_kit.scanner import BusyError, Scanned, Scanner
 from unspread.platform_kit.settings import Fallback, ListSettings, Response, Settings
 from unspread.platform_kit.store import Finding, ListState, Origin, Store
@@ -371,7 +378,8 @@ class Kit:
                 [
                     each
                     for each in listing.fingerprints
-                    if each.quality is None or each.quality >= self.settings.min_quality
+                    if (each.quality is None or each.quality >= self.settings.min_quality)
+                    and is_searched_for(each, settings)
                 ],
                 settings.radius_bits,
             )

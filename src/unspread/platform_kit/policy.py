@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from unspread.fingerprint.score import MATCH_SHARE, is_enough
-from unspread.model import Kind, Level, ListingId, Media, Part
+from unspread.model import Fingerprint, Kind, Level, ListingId, Media, Part
 from unspread.platform_kit.settings import ListSettings, Response
 from unspread.platform_kit.store import ActionKind
 
@@ -142,6 +142,14 @@ def conclude(
     decision = _DECISIONS[response]
     reason = "matches a listing that is not acted on" if decision is Decision.ACCEPT else ""
     return Conclusion(decision, match, rule, reason or _REASONS[decision])
+
+
+def is_searched_for(fingerprint: Fingerprint, settings: ListSettings) -> bool:
+    """Whether hosted content that is near it can match: the catalogue keeps no windows.
+
+    Of two windows that have to match it could never show the second.
+    """
+    return fingerprint.part is not Part.WINDOW or settings.window_matches == 1
 
 
 def action_for(response: Response) -> ActionKind | None:

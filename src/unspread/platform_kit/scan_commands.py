@@ -37,7 +37,7 @@ from unspread.platform_kit.hosted import (
     Urls,
     scan_hosted,
 )
-from unspread.platform_kit.policy import Match, action_for, response_to
+from unspread.platform_kit.policy import Match, action_for, is_searched_for, response_to
 from unspread.platform_kit.settings import ListSettings, Response, Settings
 from unspread.platform_kit.store import Finding, Origin, Store
 
@@ -240,9 +240,10 @@ def _listed(store: Store, settings: Settings, since: int) -> list[_Listed]:
 def _words_of(listed: list[_Listed]) -> tuple[NDArray[np.uint64], list[tuple[int, Part]]]:
     values: list[bytes] = []
     owners: list[tuple[int, Part]] = []
-    for at, (_, _, listing, _) in enumerate(listed):
+    for at, (_, _, listing, own) in enumerate(listed):
         for each in listing.fingerprints:
-            if each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY:
+            is_worth = each.kind is Kind.PDQ and (each.quality or 0) >= MIN_PDQ_QUALITY
+            if is_worth and is_searched_for(each, own):
                 values.append(each.value)
                 owners.append((at, each.part))
     return np.frombuffer(b"".join(values), "<u8").reshape(-1, 4), owners

@@ -86,7 +86,8 @@ def scanned(scan: MediaScan, min_quality: int) -> Scanned:
             first_of_frame = at
         if quality < min_quality:
             continue
-        variant = VARIANTS[at % len(VARIANTS)] if part is not Part.WINDOW else "window"
+        turn = at % len(VARIANTS)
+        variant = VARIANTS[turn] if part is not Part.WINDOW else "window"
         if part is Part.FRAME and at - first_of_frame >= len(VARIANTS):
             variant = WIDENED if variant == "original" else f"{WIDENED}_{variant}"
         # Groups of eight: as it stands, without its borders, and of small pictures both enlarged.
@@ -95,7 +96,7 @@ def scanned(scan: MediaScan, min_quality: int) -> Scanned:
             variant = "trimmed" if variant == "original" else f"trimmed_{variant}"
         seconds = scan.seconds_of_frame[frame] if scan.media is Media.VIDEO else None
         value = scan.probe_bytes[32 * at : 32 * at + 32]
-        probes.append(Probe(Kind.PDQ, value, variant, seconds, part, frame))
+        probes.append(Probe(Kind.PDQ, value, variant, seconds, part, frame, turn))
     probes.extend(Probe(each.kind, each.value) for each in scan.digests)
     whole = [
         quality

@@ -115,6 +115,9 @@ class ListSettings(_Section, frozen=True):
     """How far entries count as corroborated that come without votes; not for feeds, which say."""
     partial: Response = Response.HOLD
     """The most that a match on a part leads to: a window of a picture, few frames of a video."""
+    window_matches: Annotated[int, msgspec.Meta(ge=1, le=2)] = 2
+    """So many windows must match before a part of a picture counts as shared. 1 finds a few copies
+    more, and holds far more that is not listed."""
     stale_after_seconds: Seconds = 900.0
     """Alarm when nothing trusted came for so long. The list keeps matching."""
     poll_seconds: Seconds = 10.0

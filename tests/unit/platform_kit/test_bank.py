@@ -17,6 +17,7 @@ from unspread.model import (
     Listing,
     ListingId,
     Media,
+    Part,
     State,
 )
 from unspread.platform_kit import digests
@@ -102,6 +103,77 @@ def test_the_bank_returns_exactly_what_comparing_one_by_one_returns(before, chan
     for match in found:
         listing = current[match.list_number, match.listing_id]
         assert (match.level, match.media) == (listing.level, listing.media)
+
+
+# Around what one fingerprint can be near both of: twice the radius.
+apart = st.builds(
+    flipped, st.sampled_from(VALUES[:1]), st.sampled_from([0, 31, 32, 61, 62, 63, 64, 93, 94, 128])
+)
+parts_listed = st.lists(
+    st.builds(
+        lambda value, part: Fingerprint(Kind.PDQ, value, part, 100),
+        apart,
+        st.sampled_from([Part.WINDOW, Part.WINDOW, Part.WINDOW, Part.WHOLE]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+parts_looked_up = st.lists(
+    st.builds(
+        lambda value, part, turn: Probe(Kind.PDQ, value, part=part, turn=turn),
+        apart,
+        st.sampled_from([Part.WINDOW, Part.WINDOW, Part.WINDOW, Part.WHOLE]),
+        st.sampled_from([0, 0, 0, 5, None]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def differing(one: bytes, other: bytes) -> int:
+    return sum(a != b for a, b in zip(bits_of(one), bits_of(other), strict=True))
+
+
+def bits_of(value: bytes) -> str:
+    return f"{int.from_bytes(value, 'big'):0256b}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(parts_listed, parts_looked_up)
+def test_parts_match_only_if_two_of_them_do(fingerprints, probes):
+    listing = Listing(
+        ListingId(3), Media.IMAGE, Age.UNKNOWN, tuple(fingerprints), Level.CONFIRMED, State.LISTED,
+        datetime(2026, 11, 23, tzinfo=UTC), bytes(16),
+    )  # fmt: skip
+    bank = Bank(NAMES, [rows_of([(0, listing)])])
+    pairs = [
+        (probe, each)
+        for probe in probes
+        for each in fingerprints
+        if differing(probe.value, each.value) <= 31
+    ]
+    by_whole = any(Part.WINDOW not in {probe.part, each.part} for probe, each in pairs)
+
+    by_one, by_two = (
+        bank.matches(probes, {"one": ListSettings(window_matches=count)}) != () for count in (1, 2)
+    )
+
+    assert by_one == bool(pairs)
+    if by_whole or not pairs:
+        assert by_two == by_whole
+        return
+    nearest, _ = min(pairs, key=lambda pair: differing(pair[0].value, pair[1].value))
+    assert by_two == any(
+        probe.turn == nearest.turn is not None and differing(probe.value, nearest.value) > 62
+        for probe, _ in pairs
+    )
+    # What it stands for: two listed fingerprints, each found by another one of what is looked up.
+    if by_two:
+        assert any(
+            one[0] is not other[0] and one[1].value != other[1].value
+            for one in pairs
+            for other in pairs
+        )
 
 
 def test_a_disabled_list_matches_nothing_and_loses_nothing():

@@ -1,6 +1,7 @@
 """From a listing to a refusal, from a refusal to the person's status, and back."""
 
 import asyncio
+import dataclasses
 import io
 from datetime import timedelta
 from functools import cache
@@ -9,12 +10,17 @@ from pathlib import Path
 import av
 import httpx
 import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
 
 from tests.films import filmed
-from tests.unit.platform_kit.conftest import HOLDING, Platform
+from tests.unit.platform_kit.conftest import HOLDING, REFUSING, Platform
 from unspread.errors import TrustError
-from unspread.fingerprint import fingerprint_file
-from unspread.model import Kind, Level, Media
+from unspread.fingerprint import fingerprint_file, fingerprint_image
+from unspread.model import Kind, Level, Media, Part
+from unspread.platform_kit.catalogue_files import write_catalogue
+from unspread.platform_kit.scan_commands import scan_catalogue
+from unspread.platform_kit.scanner import Scanner, thread_fingerprinter
 from unspread.platform_kit.store import ActionKind, Finding, Origin
 from unspread.testing.samples import encoded, landscape
 
@@ -51,6 +57,65 @@ def test_an_unverified_listing_only_holds_by_default(tmp_path, clearinghouse):
 
     assert platform.scan(altered(1)).decision == "hold"
     platform.close()
+
+
+@pytest.mark.parametrize(
+    ("window_matches", "part", "decision"),
+    [
+        pytest.param(2, (48, 36, 432, 324), "hold", id="two parts"),
+        pytest.param(2, (33, 39, 164, 169), "accept", id="one part"),
+        pytest.param(1, (33, 39, 164, 169), "hold", id="one part, where one is enough"),
+    ],
+)
+def test_an_upload_that_shows_parts_is_held_by_as_many_as_the_list_asks_for(
+    tmp_path, clearinghouse, window_matches, part, decision
+):
+    lists = {"unspread": replace(REFUSING, window_matches=window_matches)}
+    platform = Platform(tmp_path, clearinghouse, lists)
+    platform.kit.scanner = Scanner(thread_fingerprinter(50, windows=True), 1)
+    original, upload = landscape(6, 480, 360), landscape(2, 480, 360)
+    clearinghouse.protect(encoded(original))
+    platform.sync()
+
+    upload.paste(original.crop(part), (24, 18))
+    answer = platform.scan(encoded(upload))
+
+    assert answer.decision == decision
+    assert [each.part for each in answer.matches] == [Part.WINDOW] * (decision == "hold")
+    platform.close()
+
+
+@pytest.mark.parametrize(
+    ("window_matches", "actions", "said"),
+    [
+        (1, [("hold", "post-1", 0)], "0\t1 match\t0 new actions\n"),
+        (2, [], ""),
+    ],
+)
+def test_what_is_hosted_shows_one_part_at_most(
+    tmp_path, clearinghouse, window_matches, actions, said
+):
+    lists = {"unspread": replace(REFUSING, window_matches=window_matches)}
+    platform = Platform(tmp_path, clearinghouse, lists)
+    platform.sync()
+    platform.remember(picture(1), "post-1")
+    whole, *_ = fingerprint_image(picture(2)).fingerprints
+    hosted, *_ = fingerprint_image(picture(1)).fingerprints
+    window = dataclasses.replace(hosted, part=Part.WINDOW)
+    clearinghouse.protect_fingerprints((whole, window))
+    platform.sync()
+
+    assert platform.actions() == actions
+    file = tmp_path / "catalogue.parquet"
+    write_catalogue(file, platform.kit.catalogue.entries_after(0))
+    platform.close()
+    (tmp_path / "platform.toml").write_text(
+        f"[lists.unspread]\nwindow_matches = {window_matches}\n"
+    )
+    found = CliRunner().invoke(
+        scan_catalogue, ["--data", str(tmp_path), "--no-actions", "--workers", "1", str(file)]
+    )
+    assert (found.exit_code, found.stdout) == (0, said), found.output
 
 
 def test_a_picture_posted_earlier_is_taken_down(platform, clearinghouse):

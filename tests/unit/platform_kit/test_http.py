@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from tests.unit.platform_kit.conftest import HOLDING, REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
 from unspread.match import kernel_name
+from unspread.model import Part
 from unspread.platform_kit import api
 from unspread.platform_kit.access import Scope
 from unspread.platform_kit.scanner import Scanner
@@ -195,7 +196,10 @@ def test_a_key_that_asks_too_often_is_told_to_wait(tmp_path, clearinghouse):
 
 def test_lookups_come_back_in_order(call, platform):
     listing = platform.kit.store.listing(0, 0)
-    by_kind = {each.kind: each.value.hex() for each in listing.fingerprints}
+    by_kind = {
+        each.kind: each.value.hex() for each in listing.fingerprints if each.part is Part.WHOLE
+    }
+    (window, *_) = (each.value.hex() for each in listing.fingerprints if each.part is Part.WINDOW)
     far = "00" * 32
     answer = call(
         "POST",
@@ -207,11 +211,12 @@ def test_lookups_come_back_in_order(call, platform):
                 {"md5": by_kind["md5"]},
                 {"sha256": far},
                 {"sha256": by_kind["sha256"]},
+                {"pdq": window},
             ]
         },
     )
     found = [[match["listing_id"] for match in each] for each in answer.json()["results"]]
-    assert found == [[], [0], [0], [], [0]]
+    assert found == [[], [0], [0], [], [0], []]
 
 
 @pytest.mark.parametrize(
