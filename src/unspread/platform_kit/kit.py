@@ -423,7 +423,7 @@ class Kit:
         kept = []
         for finding in findings:
             probes = await asyncio.to_thread(self.catalogue.probes_of, finding.reference)
-            if not self.look_up(probes, allowing):
+            if all(match.is_partial for match in self.look_up(probes, allowing)):
                 kept.append(finding)
         return kept
 

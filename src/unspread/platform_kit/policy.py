@@ -116,7 +116,8 @@ def conclude(
         if not settings.enabled or match.distance_bits > settings.radius_bits:
             continue
         if settings.allow:
-            allowed = match
+            # Else whoever adds a frame or a corner of it could show anything beside.
+            allowed = allowed if match.is_partial else match
             continue
         if draw >= settings.sampling:
             continue

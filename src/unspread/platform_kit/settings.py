@@ -102,7 +102,7 @@ class ListSettings(_Section, frozen=True):
     shadow: bool = False
     """Count and log what would have happened, and let everything pass."""
     allow: bool = False
-    """A negative list: what matches it is accepted whatever other lists say."""
+    """A negative list: what matches it as a whole is accepted whatever other lists say."""
     radius_bits: Radius = MATCH_RADIUS_BITS
     """Largest distance that matches, inclusive."""
     sampling: Fraction = 1.0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.films import filmed
 from tests.unit.platform_kit.conftest import REFUSING, Platform
 from tests.unit.platform_kit.test_following import altered, picture
 from unspread.errors import InputError
@@ -17,6 +18,7 @@ from unspread.platform_kit.banks import LocalBank, UnknownEntryError, fingerprin
 from unspread.platform_kit.commands import platform as command
 from unspread.platform_kit.settings import ListSettings, Source
 from unspread.platform_kit.store import Store
+from unspread.testing.samples import encoded, landscape
 
 LISTS = {
     "unspread": REFUSING,
@@ -79,6 +81,23 @@ def test_what_a_negative_bank_allows_passes_whatever_a_feed_lists(banked, cleari
     answer = banked.scan(altered(1))
     assert (answer.decision, answer.match.list_name) == ("accept", "harmless")
     assert banked.actions() == []
+
+
+def test_a_film_that_shows_something_harmless_too_does_not_pass_for_it(
+    banked, clearinghouse, tmp_path
+):
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded(landscape(1, 160, 120), "PNG"))
+    run(banked, "add", "--list", "harmless", str(file))
+    film = filmed([1, 2, 2, 2, 2, 2], g="24", sc_threshold="0")
+    banked.scan(film, "post-1")
+    clearinghouse.protect(encoded(landscape(2, 160, 120), "PNG"))
+    banked.sync()
+
+    answer = banked.scan(film)
+    assert {each.list_name for each in answer.matches} == {"unspread", "harmless"}
+    assert answer.decision == "refuse"
+    assert [action[:2] for action in banked.actions()] == [("remove", "post-1")]
 
 
 def test_a_fingerprint_in_hex_is_listed_as_it_stands(banked):

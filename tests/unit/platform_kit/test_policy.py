@@ -41,6 +41,16 @@ def match(name: str, level: Level = Level.UNVERIFIED, distance_bits: int = 20) -
         pytest.param([match("feed"), match("refuses")], "refuse", id="the strictest list decides"),
         pytest.param([match("shadow"), match("feed")], "hold", id="shadow does not hide another"),
         pytest.param([match("refuses"), match("allowed")], "accept", id="what is allowed passes"),
+        pytest.param(
+            [match("refuses"), replace(match("allowed"), part=Part.WINDOW)],
+            "refuse",
+            id="what shows an allowed picture in a corner does not",
+        ),
+        pytest.param(
+            [match("refuses"), replace(match("allowed"), frames=6)],
+            "refuse",
+            id="what shows an allowed picture in one frame of six does not",
+        ),
     ],
 )
 def test_the_policy_decides(matches, decision):
