@@ -323,6 +323,22 @@ def test_a_bucket_far_longer_than_usual_is_read_to_its_end(kernel):
 
 
 @KINDS
+def test_more_near_signatures_than_are_looked_up_at_once_are_all_looked_up(kernel):
+    """5000 rows agree in two chunks, and are strangers otherwise."""
+    rows = random_rows(60_000, seed=29)
+    alike = np.zeros(4, dtype=np.uint64)
+    for bit in ORDER[16 * 5 : 16 * 7].tolist():
+        alike[bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
+    rows[:5000] &= ~alike
+    index = index_with_keys(kernel, 14, rows)
+    rng = np.random.default_rng(6)
+    counts = [1 if chunk == 5 else 2 for chunk in range(CHUNKS)]
+    for number in range(0, 5000, 49):
+        query = flipped_by_chunk(rows[number], counts, rng)
+        assert answer(index.within(query)) == [(number, 31)]
+
+
+@KINDS
 @pytest.mark.parametrize("free_bits", [8, 32, 48])
 def test_a_clump_is_scanned_by_a_query_that_just_reaches_a_member(kernel, free_bits):
     """The member farthest from the centre, and a query 31 bits beyond, in bits that all share."""

@@ -34,6 +34,7 @@ enum {
     COLUMNS = 264,     /* for each bit of a row, seven for how many of them are set, and NO_COLUMN */
     NO_COLUMN = COLUMNS - 1,
     BLOCK = 4096,      /* rows scanned, or survivors kept, before they are looked at */
+    NEAR = BLOCK / 32, /* places where something is near, before it is looked up */
     STRIDE = 4,        /* inner signatures compared before a branch */
     MEETINGS = 512,
     PADDING = 32 + STRIDE,
@@ -88,6 +89,11 @@ typedef struct {
 typedef struct {
     uint32_t start, count; /* of slots: places in all tables, one after the other */
 } Bucket;
+
+/* Which of the 32 signatures from `slot` on are near. */
+typedef struct {
+    uint32_t slot, lanes;
+} Near;
 
 /* Queries in the order of one table, with PADDING, and room for what `join_by_key` needs. */
 typedef struct {

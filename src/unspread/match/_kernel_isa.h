@@ -491,13 +491,26 @@ TARGET static inline size_t ISA(look_up)(const Part *part, unsigned table, uint3
     return wrong ? SIZE_MAX : total;
 }
 
+/* Looks up what is near. */
+TARGET static enum Status ISA(verify_near)(const Part *part, const Query *query, unsigned radius,
+                                           const Near *near, size_t count, Hits *hits) {
+    uint32_t slots[32 * NEAR];
+    size_t survivors = 0;
+    for (size_t each = 0; each < count; each++)
+        for (uint32_t lanes = near[each].lanes; lanes; lanes &= lanes - 1) {
+            slots[survivors] = near[each].slot + lowest(lanes);
+            PREFETCH(part->positions + 3 * (size_t)slots[survivors++]);
+        }
+    return ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
+}
+
 TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsigned radius,
                                      Hits *hits, int *too_many) {
     const unsigned flips = radius / 16 ? part->key_bits + 1 : 1;
     const int allowed = (int)(radius / 8);
     Bucket buckets[CHUNKS][MOST_FLIPS];
-    uint32_t noted[CHUNKS * MOST_FLIPS + 1], slots[BLOCK];
-    size_t total = 0, notes = 0, survivors = 0;
+    uint32_t noted[CHUNKS * MOST_FLIPS + 1];
+    size_t total = 0, notes = 0;
     if (part->kept == 0) return DONE;
     for (unsigned table = 0; table < CHUNKS; table++) {
         const uint32_t key = chunk(query, table) & (uint32_t)(part->keys - 1);
@@ -519,26 +532,29 @@ TARGET static enum Status ISA(probe)(const Part *part, const Query *query, unsig
             notes += ISA(may_hold)(part, bucket, want, allowed - (flip != 0));
         }
     }
+    /* So it is with the places in such a bucket: as many are looked at as buckets usually have. */
+    Near near[NEAR];
+    size_t count = 0;
     for (size_t note = 0; note < notes; note++) {
         const unsigned table = noted[note] / MOST_FLIPS, flip = noted[note] % MOST_FLIPS;
         const ISA(Vector) want = ISA(fill)(chunk(query, table + 1));
-        Bucket left = buckets[table][flip];
-        while (left.count) {
-            const uint32_t count = left.count < 32 ? left.count : 32;
-            uint32_t mask = ISA(near_few)(part, left.start, count, want, allowed - (flip != 0));
-            if (UNLIKELY(survivors > BLOCK - 32)) {
-                enum Status status = ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
+        const Bucket bucket = buckets[table][flip];
+        const uint32_t longest = bucket.count > part->usual ? bucket.count : (uint32_t)part->usual;
+        for (uint32_t at = 0; at < longest; at += 32) {
+            const uint32_t from = at < bucket.count ? at : bucket.count;
+            const uint32_t left = bucket.count - from, slot = bucket.start + from;
+            const uint32_t lanes =
+                ISA(near_few)(part, slot, left < 32 ? left : 32, want, allowed - (flip != 0));
+            near[count] = (Near){slot, lanes};
+            count += lanes != 0;
+            if (UNLIKELY(count == NEAR)) {
+                enum Status status = ISA(verify_near)(part, query, radius, near, count, hits);
                 if (status) return status;
-                survivors = 0;
+                count = 0;
             }
-            for (; mask; mask &= mask - 1) {
-                slots[survivors] = left.start + lowest(mask);
-                PREFETCH(part->positions + 3 * (size_t)slots[survivors++]);
-            }
-            left.start += count, left.count -= count;
         }
     }
-    return ISA(verify)(part, query, radius, 0, 0, slots, NULL, survivors, hits);
+    return ISA(verify_near)(part, query, radius, near, count, hits);
 }
 
 TARGET static enum Status ISA(scan_clumps)(const Part *part, const Query *query, uint32_t number,
