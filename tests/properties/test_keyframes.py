@@ -3,7 +3,6 @@
 import io
 import struct
 from fractions import Fraction
-from itertools import accumulate
 
 import av
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unspread.fingerprint import scan_media
+from unspread.fingerprint import Sampling, scan_media
 from unspread.fingerprint.files import STANDARD, Format
 from unspread.fingerprint.scan import spacing_seconds
 from unspread.fingerprint.video import open_film
@@ -38,19 +37,26 @@ def intra(bar: int) -> tuple[bytes, list[bytes]]:
 FILMS = {bar: intra(bar) for bar in (0, 8)}
 
 
-def shown_at(times: list[int], claimed: float | None, bar: int = 0) -> bytes:
-    """A film of a keyframe at each of these milliseconds, that claims to last so many."""
+def muxed(times: list[int], decoded: list[int], bar: int, kind: str) -> bytes:
+    """A film of a keyframe at each of these milliseconds, to be decoded at those."""
     template, packets = FILMS[bar]
     made = io.BytesIO()
-    with av.open(io.BytesIO(template)) as source, av.open(made, "w", format="matroska") as target:
+    with av.open(io.BytesIO(template)) as source, av.open(made, "w", format=kind) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
-        for at, time in enumerate(times):
+        for at, (time, earlier) in enumerate(zip(times, decoded, strict=True)):
             packet = av.Packet(packets[at % len(packets)])
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
-            packet.pts = packet.dts = time
+            packet.pts, packet.dts = time, earlier
             packet.is_keyframe = True
             target.mux(packet)
-    film = bytearray(made.getvalue())
+    return made.getvalue()
+
+
+def shown_at(times: list[int], claimed: float | None, bar: int = 0) -> bytes:
+    """A film of a keyframe at each of these milliseconds, that claims to last so many."""
+    # Matroska does not keep these, but its writer wants them to grow.
+    decoded = [min(times[at:]) for at in range(len(times))]
+    film = bytearray(muxed(times, decoded, bar, "matroska"))
     # RFC 9559, Duration; or nothing of that length (RFC 8794, Void).
     at = film.index(b"\x44\x89\x88")
     film[at : at + 11] = (
@@ -60,30 +66,33 @@ def shown_at(times: list[int], claimed: float | None, bar: int = 0) -> bytes:
 
 
 def looked_at(times: list[int], length: int, sampled: set[int]) -> list[int]:
-    """The oracle: of each stretch so long what was sampled there, else the first."""
+    """The oracle: of each stretch so long what was sampled there, else the first in the file."""
     chosen = set(sampled)
     for start in {time - time % length for time in times}:
         within = [time for time in times if start <= time < start + length]
         if not sampled & {*within}:
-            chosen.add(min(within))
+            chosen.add(within[0])
     return sorted(chosen)
 
 
 @settings(max_examples=100)
 @given(
-    steps=st.lists(st.integers(0, 4000), max_size=40),
+    times=st.lists(st.integers(0, 90_000), min_size=1, max_size=40),
+    in_order=st.booleans(),
     claimed=st.one_of(st.none(), st.floats(1, 4e7)),
     bar=st.sampled_from(sorted(FILMS)),
 )
-def test_of_each_stretch_the_first_keyframe_is_looked_at(steps, claimed, bar):
-    times = [0, *accumulate(steps)]
+def test_of_each_stretch_the_first_keyframe_is_looked_at(times, in_order, claimed, bar):
+    times = sorted(times) if in_order else times
     with open_film(shown_at(times, claimed, bar), Format.MATROSKA, STANDARD) as film:
         film.strip_bars()
         spacing = spacing_seconds(film.duration_seconds)
-        found = [each.seconds for each in film.keyframes(spacing_seconds=spacing)]
+        seconds = [each.seconds for each in film.keyframes(spacing_seconds=spacing)]
         sampled = set(film._sampled)
+    found = [times[0] + round(1000 * each) for each in seconds]
     length = max(round(spacing * 1000), 1)
-    assert [round(1000 * each) for each in found] == looked_at(times, length, sampled)
+    assert sorted(found) == looked_at(times, length, sampled)
+    assert found == sorted(found) or not in_order
 
 
 @pytest.mark.parametrize(
@@ -114,3 +123,33 @@ def test_a_film_is_looked_at_by_its_length(duration, spacing):
 def test_a_film_of_keyframes_alone_is_looked_at_by_few(step, claimed, looks):
     data = shown_at([at * step for at in range(200)], claimed)
     assert len(scan_media(data).seconds_of_frame) == looks
+
+
+def decoded_at_once() -> bytes:
+    """An MP4 of 60 s of which every frame is to be decoded at the same time."""
+    film = bytearray(muxed([1000 * at for at in range(60)], [*range(60)], 0, "mp4"))
+    # ISO/IEC 14496-12, 8.6.1.2: counts and steps.
+    at = film.index(b"stts") + 12
+    for entry in range(struct.unpack_from(">I", film, at - 4)[0]):
+        struct.pack_into(">I", film, at + 8 * entry + 4, 0)
+    return bytes(film)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        pytest.param(
+            shown_at([*range(100_000, 159_000, 1000), 70], 60_000),
+            Format.MATROSKA,
+            id="the last frame claims to be the first",
+        ),
+        pytest.param(decoded_at_once(), Format.MP4, id="all are to be decoded at the same time"),
+    ],
+)
+def test_a_film_is_read_from_its_beginning_whatever_its_index_says(data, kind):
+    with open_film(data, kind, STANDARD) as film:
+        film.strip_bars()
+        assert len(list(film.every_frame())) == 60
+        assert len(list(film.keyframes())) == 60
+    assert len(scan_media(data).seconds_of_frame) >= 30
+    assert len(scan_media(data, sampling=Sampling.EVERY_SECOND).seconds_of_frame) >= 59

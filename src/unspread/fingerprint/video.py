@@ -95,17 +95,19 @@ class Frame:
 class Film:
     """An open video. Use `open_film`."""
 
-    def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
-        self._container = container
-        self._stream = stream
+    def __init__(self, file: BinaryIO, kind: Format, limits: Limits) -> None:
+        self._file = file
+        self._kind = kind
         self._limits = limits
+        self._container = _container(file, kind)
+        self._stream = _moving_picture(self._container)
         self._first_pts: int | None = None
         self._orientation = UPRIGHT
         self._content: Rectangle | None = None
         self._sampled: dict[int, Any] = {}
         self.frames_seen = 0
         self.last_seconds = 0.0
-        duration = container.duration
+        duration = self._container.duration
         self.duration_seconds = duration / av.time_base if duration and duration > 0 else None
         """As the file claims; None if it does not."""
 
@@ -114,6 +116,20 @@ class Film:
         """Height and width, upright; known once a frame was decoded."""
         context = self._stream.codec_context
         return self._orientation.size(context.height, context.width)
+
+    def check(self, length: int) -> None:
+        """What the file says of itself, against the limits and its length in bytes.
+
+        Raises:
+            UnreadableMediaError: if it is beyond the limits, or a part is missing.
+        """
+        context = self._stream.codec_context
+        if context.width * context.height > self._limits.max_frame_pixels:
+            raise UnreadableMediaError("the video's frames are too large")
+        if (self.duration_seconds or 0.0) > self._limits.max_duration_seconds:
+            raise UnreadableMediaError("the video is too long")
+        if any(each.pos + each.size > length for each in self._stream.index_entries):
+            raise UnreadableMediaError(DAMAGED)
 
     @property
     def has_bars(self) -> bool:
@@ -147,7 +163,6 @@ class Film:
             if _is_bright_along_edges(brightest):
                 # What further frames show can only be brighter.
                 break
-        self._seek(0)
         if brightest is not None:
             self._content = _content(brightest)
         self.frames_seen = 0
@@ -171,7 +186,7 @@ class Film:
 
     def every_frame(self, orientations: tuple[Orientation, ...] = (UPRIGHT,)) -> Iterator[Frame]:
         """Every frame in order of presentation."""
-        self._seek(0)
+        self._rewind()
         for frame in self._decoded():
             yield self._small(frame, orientations)
 
@@ -183,7 +198,7 @@ class Film:
         A stretch in which one was decoded to find bars is content with that one. Stretches are
         counted in the times that the film itself gives; one without a time is always taken.
         """
-        self._seek(0)
+        self._rewind()
         ticks = max(1, round(spacing_seconds / self._stream.time_base))
         taken = {pts // ticks for pts in self._sampled}
 
@@ -237,7 +252,7 @@ class Film:
 
     def _timetable(self) -> tuple[NDArray[np.int64], int]:
         """When each frame is shown, sorted, and how many are keyframes; nothing is decoded."""
-        self._seek(0)
+        self._rewind()
         shown, keyframes = array("q"), 0
         try:
             for packet in self._container.demux(self._stream):
@@ -251,7 +266,7 @@ class Film:
         return np.sort(np.frombuffer(shown, np.int64)), keyframes
 
     def _pick_through(self, wanted: set[int]) -> Iterator[Any]:
-        self._seek(0)
+        self._rewind()
         context = self._stream.codec_context
         try:
             for packet in self._container.demux(self._stream):
@@ -278,6 +293,22 @@ class Film:
                     yield frame
                 if frame.pts is None or frame.pts >= pts:
                     break
+        if wanted - done:
+            # An index that lies leads elsewhere.
+            yield from self._pick_through(wanted - done)
+
+    def close(self) -> None:
+        """Let go of the file, and leave it open."""
+        self._container.close()
+
+    def _rewind(self) -> None:
+        """Begin with the first frame in the file.
+
+        A seek would begin with one that claims to be the first: an index is by times, and lies.
+        """
+        self.close()
+        self._container = _container(self._file, self._kind)
+        self._stream = _moving_picture(self._container)
 
     def _seek(self, seconds: float) -> None:
         try:
@@ -343,39 +374,34 @@ def open_film(source: Source, kind: Format, limits: Limits) -> Iterator[Film]:
         claimed = _matroska_end(file.read(_HEAD_BYTES)) if kind is Format.MATROSKA else 0
         if claimed > length:
             raise UnreadableMediaError(DAMAGED)
-        # From here on the place in the file is FFmpeg's.
-        file.seek(0)
-        with _container(file, kind) as container:
-            yield _film(container, length, limits)
+        film = Film(file, kind, limits)
+        try:
+            film.check(length)
+            yield film
+        finally:
+            film.close()
 
 
-def _film(container: Any, length: int, limits: Limits) -> Film:
+def _moving_picture(container: Any) -> Any:
+    """The first stream that can be fingerprinted."""
     streams = [each for each in container.streams.video if each.codec_context is not None]
     streams = [each for each in streams if each.codec_context.name in _CODECS]
     if not streams:
         raise UnreadableMediaError(
             "the file has no moving picture of a kind that can be fingerprinted"
         )
-    stream = streams[0]
-    context = stream.codec_context
-    if context.width * context.height > limits.max_frame_pixels:
-        raise UnreadableMediaError("the video's frames are too large")
-    duration = container.duration or 0
-    if duration / av.time_base > limits.max_duration_seconds:
-        raise UnreadableMediaError("the video is too long")
-    if any(each.pos + each.size > length for each in stream.index_entries):
-        raise UnreadableMediaError(DAMAGED)
-    context.thread_count = 1
-    return Film(container, stream, limits)
+    streams[0].codec_context.thread_count = 1
+    return streams[0]
 
 
 def _container(file: BinaryIO, kind: Format) -> Any:
+    file.seek(0)
     try:
         return av.open(
             file,
             format=_DEMUXERS[kind],
-            # Opening would else decode a frame, for nothing.
-            options={"protocol_whitelist": "", "skip_frame": "all"},
+            # Opening would else read many frames and decode one, for nothing.
+            options={"protocol_whitelist": "", "skip_frame": "all", "analyzeduration": "1"},
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
