@@ -105,6 +105,26 @@ def test_what_is_missing_stands_in_brackets(open_page: Open) -> None:
         assert missing in text
 
 
+def test_the_letter_is_printed_in_full_and_nothing_else(open_page: Open) -> None:
+    page = filled(open_page, "en")
+    page.locator("#links").fill("\n".join(f"https://board.example/{each}" for each in range(40)))
+    letter = page.locator("#letter")
+    hidden = letter.evaluate("(field) => field.scrollHeight - field.clientHeight")
+    assert hidden <= 0
+    page.emulate_media(media="print")
+    expect(letter).to_be_visible()
+    assert letter.evaluate("(field) => field.scrollHeight - field.clientHeight") <= 0
+    for name in ("Leave now", "Start"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_hidden()
+    expect(page.get_by_role("button", name="Copy")).to_be_hidden()
+
+
+def test_helplines_can_be_printed(open_page: Open) -> None:
+    page = open_page("/en/help")
+    page.emulate_media(media="print")
+    expect(page.get_by_text("1-800-843-5678")).to_be_visible()
+
+
 def test_the_letter_is_saved_and_copied_and_never_sent(open_page: Open, stand: Stand) -> None:
     page = filled(open_page, "en")
     with page.expect_download() as saved:

@@ -1,5 +1,6 @@
 """Keeping the receipt, each way that there is; and not keeping it."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -79,7 +80,14 @@ def test_the_receipt_is_printed_and_nothing_else(sent: Page) -> None:
             .filter((each) => each.checkVisibility({ visibilityProperty: true }))
             .map((each) => each.textContent.trim())"""
     )
-    assert shown == ["Receipt", receipt_of(sent)]
+    practice = "Practice only. Nothing you do here reaches a real list."
+    assert shown == [practice, "Receipt", receipt_of(sent)]
+    assert sheets(sent) == 1
+
+
+def sheets(page: Page) -> int:
+    """Of paper, on which the page would be printed."""
+    return len(re.findall(rb"/Type\s*/Page\b", page.pdf()))
 
 
 def test_the_receipt_stands_in_two_lines_of_three_groups_on_a_phone(sent: Page) -> None:

@@ -3,6 +3,8 @@
 import { byId, save } from './element.js';
 import { text } from './texts.js';
 
+const BORDERS_PIXELS = 4;
+
 const letter = byId('letter', HTMLTextAreaElement);
 const questions = byId('questions', HTMLElement);
 const tongue = document.getElementById('tongue');
@@ -56,6 +58,9 @@ function write() {
   letter.lang = words.language;
   letter.dir = words.direction;
   letter.value = `${parts.map((lines) => lines.filter(Boolean).join('\n')).join('\n\n')}\n`;
+  // In full: what a field hides is not printed.
+  letter.style.blockSize = 'auto';
+  letter.style.blockSize = `${letter.scrollHeight + BORDERS_PIXELS}px`;
 }
 
 /**

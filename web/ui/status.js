@@ -90,7 +90,7 @@ function itemRow(item, number) {
   const reason = item.reasons.map((each) => text(each)).join(', ');
   row.append(element('h2', name), element('p', text(`state_${item.state}`, { reason })));
   const lines = item.platforms.flatMap((platform) =>
-    platformLines(platform).map((line) => element('li', `${platform.name}: ${line}`)),
+    platformLines(platform).map((line) => element('li', `\u2068${platform.name}\u2069: ${line}`)),
   );
   if (lines.length > 0) {
     const list = element('ul');

@@ -124,6 +124,7 @@ def test_an_organisation_brands_the_pages_with_a_file(tmp_path: Path) -> None:
     "text",
     [
         pytest.param('colour = "#ffee00"', id="white on yellow"),
+        pytest.param('languages = ["en", "th"]', id="a language without a translation"),
         pytest.param('colour = "blue"', id="not in digits"),
         pytest.param('colour = "#12345g"', id="a digit too far"),
         pytest.param("name = 5", id="not a text"),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from unspread.case_protocol import About
+from unspread.clearinghouse.pages.languages import translated
 from unspread.errors import InputError
 
 COLOUR_DIGITS: Final = 6
@@ -49,6 +50,9 @@ class Branding:
         red, green, blue = (int(digits[at : at + 2], 16) for at in (0, 2, 4))
         if contrast_with_white(red, green, blue) < MIN_CONTRAST:
             raise InputError("white text cannot be read on this colour: take a darker one")
+        unknown = set(self.languages) - set(translated())
+        if unknown:
+            raise InputError(f"there is no translation to {', '.join(sorted(unknown))}")
         if urlsplit(self.neutral_url).scheme != "https":
             raise InputError("the neutral page's address should begin with https://")
 
