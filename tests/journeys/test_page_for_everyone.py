@@ -164,6 +164,7 @@ def test_the_whole_way_can_be_gone_by_keyboard(
 ) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(sample(2))
+    stand.withdrawn.clear()
     page = chromium.new_page(locale="en-US")
     page.goto(f"{stand.url}/{language}/")
     press_until(page, f"a[href='/{language}/begin']")
@@ -206,8 +207,11 @@ def test_the_whole_way_can_be_gone_by_keyboard(
     expect(page.locator("#dates")).to_be_focused()
     press_until(page, "#withdraw-all")
     page.keyboard.press("Enter")
+    press_until(page, ".problem + .row button")
     page.keyboard.press("Enter")
     expect(page.locator("#withdraw-all")).to_be_hidden()
+    expect(page.locator("#note")).to_be_focused()
+    assert stand.withdrawn
     page.close()
 
 

@@ -45,7 +45,7 @@ def test_a_person_with_webkit_protects_a_picture_and_a_video_and_takes_them_back
         window.wait_for("document.querySelector('#items li')")
         window.wait_for("document.getElementById('items').textContent.includes('it is true')")
         window.click("#withdraw-all")
-        window.click("#withdraw-all")
+        window.click(".problem + .row button")
         window.wait_for("document.getElementById('note').textContent.includes('taken back')")
     (case,) = stand.cases
     photo, film = case.items
