@@ -90,7 +90,11 @@ function itemRow(item, number) {
   const reason = item.reasons.map((each) => text(each)).join(', ');
   row.append(element('h2', name), element('p', text(`state_${item.state}`, { reason })));
   const lines = item.platforms.flatMap((platform) =>
-    platformLines(platform).map((line) => element('li', `\u2068${platform.name}\u2069: ${line}`)),
+    platformLines(platform).map((line) => {
+      const entry = element('li');
+      entry.append(element('bdi', platform.name), `: ${line}`);
+      return entry;
+    }),
   );
   if (lines.length > 0) {
     const list = element('ul');
