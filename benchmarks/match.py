@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from benchmarks import lists
 from benchmarks.report import PAGE, Report, best_of
 from unspread.match import Catalogue, Index, append, found_in, kernel_name
+from unspread.match.kernel import KernelChoice
 from unspread.match.layout import CHUNKS, U64, key_bits_for
 
 QUERIES = 512
@@ -40,7 +42,11 @@ def run(report: Report) -> None:
     if report.full:
         _one_query(report, curves, 10_000_000, "uniform", lists.uniform(10_000_000, 1))
         sizes.append(10_000_000)
-    _skewed(report, 100_000 if report.quick else 1_000_000)
+    size = 100_000 if report.quick else 1_000_000
+    _skewed(report, size)
+    _skewed(report, size, only=_FEW_CROWDS, kernel="numpy")
+    if report.full:
+        _skewed(report, 10_000_000, only=_FEW_CROWDS[:1])
     _batches(report, 100_000 if report.quick else 1_000_000)
     _changes(report, 100_000 if report.quick else 1_000_000)
     _file(report, sizes[-1])
@@ -190,31 +196,48 @@ def _lines_us(index: Index) -> float:
     return total * 1e6
 
 
-def _crowds(centre: U64, count: int) -> dict[str, U64]:
+def _crowds(centre: U64, count: int) -> dict[str, Callable[[], U64]]:
     """Rows that somebody lists in order to make queries slow."""
     rng = np.random.default_rng(5)
 
     def sharing(bits: int) -> U64:
         mask = np.zeros((count, 256), dtype=np.uint8)
         free = rng.permutation(256)[bits:]
-        mask[:, free] = rng.integers(0, 2, (count, len(free)))
+        mask[:, free] = rng.integers(0, 2, (count, len(free)), dtype=np.uint8)
         return centre ^ np.packbits(mask, axis=1, bitorder="little").view("<u8")
 
     around = np.repeat(centre, count, axis=0)
     return {
-        "in one ball": lists.flipped(around, rng.integers(20, 61, count), 6),
-        "48 bits from one row": lists.flipped(around, np.full(count, 48), 6),
-        **{f"sharing {bits} bits": sharing(bits) for bits in (224, 128, 96, 64, 32, 16)},
+        "in one ball": lambda: lists.flipped(around, rng.integers(20, 61, count), 6),
+        "48 bits from one row": lambda: lists.flipped(around, np.full(count, 48), 6),
+        **{
+            f"sharing {bits} bits": partial(sharing, bits)
+            for bits in (224, 128, 96, 80, 72, 64, 32, 16)
+        },
     }
 
 
-def _skewed(report: Report, size: int) -> None:
+_FEW_CROWDS = ("in one ball", "sharing 224 bits", "sharing 128 bits", "sharing 96 bits")
+
+
+def _skewed(
+    report: Report,
+    size: int,
+    *,
+    only: tuple[str, ...] | None = None,
+    kernel: KernelChoice | None = None,
+) -> None:
     base = lists.uniform(size, 2)
     tenth = size // 10
-    index = Index.build(np.arange(size), base)
+    index = Index.build(np.arange(size), base, kernel=kernel)
     strangers = lists.uniform(QUERIES, 98)
-    for name, crowd in _crowds(base[:1], tenth).items():
-        skewed = Index.build(np.arange(size), np.concatenate((crowd, base[tenth:])))
+    shown = f"{kernel} kernel, " if kernel else ""
+    for name, made in _crowds(base[:1], tenth).items():
+        if only and name not in only:
+            continue
+        crowd = made()
+        rows = np.concatenate((crowd, base[tenth:]))
+        skewed = Index.build(np.arange(size), rows, kernel=kernel)
         for away in (None, 40, 31, 24, 8, 0):
             what = "a stranger" if away is None else f"{away} bits from a member"
             queries = lists.uniform(QUERIES, 97)
@@ -224,7 +247,7 @@ def _skewed(report: Report, size: int) -> None:
             pairs = [(_ours_us(skewed, queries), _ours_us(index, strangers)) for _ in range(3)]
             taken, ordinary = (min(pair) for pair in zip(*pairs, strict=True))
             report.row(
-                f"a tenth of {size:,} {name}: {what}, times an ordinary miss",
+                f"{shown}a tenth of {size:,} {name}: {what}, times an ordinary miss",
                 taken / ordinary,
                 "x",
                 at_most=10,

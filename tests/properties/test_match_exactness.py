@@ -146,10 +146,24 @@ def test_a_part_boundary_changes_no_answer(kernel):
         assert answer(split.within(query)) == answer(whole.within(query))
 
 
-@pytest.mark.parametrize("free_bits", [0, 8, 32, 80, 120])
-def test_a_list_made_of_near_copies_is_answered_the_same_by_both_kernels(free_bits):
-    crowd = cube(random_rows(1, free_bits)[0], 900, free_bits, free_bits)
-    ids = np.concatenate((np.arange(900) // 3, 1000 + np.arange(len(LISTED))))
+@pytest.mark.parametrize(
+    "crowded",
+    [
+        *(
+            pytest.param(
+                lambda centre, bits=bits: cube(centre, 900, bits, bits), id=f"cube of {bits}"
+            )
+            for bits in (0, 8, 32, 80, 120)
+        ),
+        # Groups of one id lie on both sides of where a scan stops.
+        pytest.param(lambda centre: ball(centre, 2900, [0, 1, 2, 9], 51), id="tight"),
+        pytest.param(lambda centre: ball(centre, 2900, range(4, 22), 52), id="loose"),
+    ],
+)
+@pytest.mark.parametrize("of_an_id", [3, 2900], ids=lambda count: f"{count} of an id")
+def test_a_list_made_of_near_copies_is_answered_the_same_by_both_kernels(crowded, of_an_id):
+    crowd = crowded(random_rows(1, seed=50)[0])
+    ids = np.concatenate((np.arange(len(crowd)) // of_an_id, 1000 + np.arange(len(LISTED))))
     rows = np.concatenate((crowd, LISTED))
     entries = list(zip(ids.tolist(), rows, strict=True))
     indexes = [index_of(kernel, ids, rows) for kernel in KERNELS]
@@ -384,6 +398,7 @@ def cube(centre, count, free_bits, seed):
         pytest.param(lambda centre, count: ball(centre, count, [45], 33), id="a shell"),
         pytest.param(lambda centre, count: cube(centre, count, 24, 34), id="sharing 232 bits"),
         pytest.param(lambda centre, count: cube(centre, count, 110, 35), id="sharing 146 bits"),
+        pytest.param(lambda centre, count: cube(centre, count, 160, 36), id="sharing 96 bits"),
     ],
 )
 @pytest.mark.parametrize("radius_bits", [0, 7, 16, 31])
@@ -430,3 +445,66 @@ def test_a_query_as_far_from_a_clump_as_any_finds_the_member_that_is_as_far_as_a
     for step in (0, 1):
         query = flipped(centre, ORDER[: CLUMP_REACH_BITS + 31 + step])
         assert answer(index.within(query)) == ([(0, 31)] if step == 0 else [])
+
+
+@KINDS
+def test_of_a_crowd_that_is_wider_than_a_clump_only_the_core_is_one(kernel, monkeypatch):
+    """Cut into many clumps, it would be scanned as often; in tables the rest is in nobody's way."""
+    monkeypatch.setattr(building, "_CROWD_ROWS", 12)
+    centre = random_rows(1, seed=45)[0]
+    core, shell = ball(centre, 400, range(10, 30), 46), ball(centre, 900, range(72, 90), 47)
+    rows = np.concatenate((core, shell, LISTED))
+    index = index_of(kernel, np.arange(len(rows)), rows)
+    assert index.info().clumped == len(core)
+    rng = np.random.default_rng(48)
+    for number in (3, 399, 400, 1299):
+        query = flipped(rows[number], rng.permutation(256)[:31])
+        assert (number, 31) in answer(index.within(query))
+
+
+@KINDS
+def test_of_a_few_near_ones_in_a_clump_those_with_the_lowest_ids_are_kept(kernel):
+    rng = np.random.default_rng(56)
+    crowd = ball(random_rows(1, seed=55)[0], 2900, range(25, 50), 57)
+    query, places = crowd[7], range(0, 2900, 150)
+    for place in places:
+        crowd[place] = flipped(query, rng.permutation(256)[: rng.integers(20)])
+    entries = list(enumerate(crowd))
+    index = index_of(kernel, np.arange(len(crowd) + len(LISTED)), np.concatenate((crowd, LISTED)))
+    assert index.info().clumped >= len(crowd)
+    expected = sorted(matches_within(entries, query, 31))
+    assert len(expected) == len(places) + 1
+    for limit in range(1, len(expected) + 1):
+        found = index.within(query, limit=limit)
+        assert sorted(answer(found)) == expected[:limit]
+        assert found.is_capped == (limit < len(expected))
+
+
+def test_pairs_are_at_least_as_near_as_both_of_their_members(monkeypatch):
+    monkeypatch.setattr(building, "_CROWD_ROWS", 12)
+    crowds = [ball(centre, 777, range(5, 60), 53) for centre in random_rows(2, seed=54)]
+    rows = np.concatenate((*crowds, LISTED))
+    kernel = KERNELS[0]
+    (part,) = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows, ORDER))])
+    clumps = part.clumps
+    assert clumps is not None
+    members = len(clumps.positions)
+    assert members == 2 * 777
+    bits, weights = unpacked(clumps.columns)
+    pair_bits, pair_weights = unpacked(clumps.pairs)
+    assert np.array_equal(weights, bits.sum(axis=1))
+    blocks = np.arange(len(clumps.paired)) // 1024 * 1024
+    paired = blocks + clumps.paired
+    assert sorted(paired[:members].tolist()) == list(range(members))
+    assert np.all(paired[members:] >= members)
+    for pair, both in enumerate(paired.reshape(-1, 2).tolist()):
+        real = [each for each in both if each < members]
+        if real:
+            assert np.array_equal(pair_bits[pair], np.bitwise_or.reduce(bits[real]))
+            assert pair_weights[pair] == weights[real].min()
+
+
+def unpacked(columns):
+    """The bits and the number beside them of every member, or pair of them."""
+    held = np.unpackbits(columns.astype("<u8").view(np.uint8), axis=1, bitorder="little").T
+    return held[:, :256], np.packbits(held[:, 256:], axis=1, bitorder="little")[:, 0]

@@ -256,7 +256,9 @@ def test_damaged_arrays_that_were_not_looked_at_break_no_process(file, tmp_path,
         pytest.param(16, struct.pack(">I", 0x01020304), "other byte order", id="byte order"),
         pytest.param(16, b"\xff\xff\xff\xff", "no byte order", id="no byte order"),
         pytest.param(20, struct.pack("=I", VERSION + 1), "of version", id="a later version"),
-        pytest.param(20, struct.pack("=I", VERSION - 1), "of version", id="an earlier version"),
+        pytest.param(
+            20, struct.pack("=I", VERSION - 1), "build the index anew", id="an earlier version"
+        ),
         pytest.param(24, struct.pack("=Q", 2**63), "header is not whole", id="endless header"),
     ],
 )

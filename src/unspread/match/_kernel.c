@@ -183,7 +183,7 @@ static void find_kernels(void) {
 static PyObject *input_error;
 static PyTypeObject *view_type;
 
-enum { ARRAYS = 14 };
+enum { ARRAYS = 16 };
 
 typedef struct {
     PyObject_HEAD
@@ -248,9 +248,10 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     (void)kwargs;
     const char *name;
     PyObject *given[ARRAYS];
-    if (!PyArg_ParseTuple(args, "sOOOOOOOOOOOOOO:View", &name, &given[13], &given[0], &given[1],
+    if (!PyArg_ParseTuple(args, "sOOOOOOOOOOOOOOOO:View", &name, &given[15], &given[0], &given[1],
                           &given[2], &given[3], &given[4], &given[5], &given[6], &given[7],
-                          &given[8], &given[9], &given[10], &given[11], &given[12]))
+                          &given[8], &given[9], &given[10], &given[11], &given[12], &given[13],
+                          &given[14]))
         return NULL;
     const Kernel *kernel = kernel_named(name);
     if (kernel == NULL) return NULL;
@@ -260,7 +261,7 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     view->kernel = kernel;
     Part *part = &view->part;
     Py_buffer *buffer = view->buffers;
-    if (!take_order(given[13], &buffer[13], &view->order) || !take(given[0], &buffer[0], -1, 0))
+    if (!take_order(given[15], &buffer[15], &view->order) || !take(given[0], &buffer[0], -1, 0))
         goto failed;
     part->rows = (size_t)buffer[0].len / 8;
     Py_ssize_t rows = (Py_ssize_t)part->rows;
@@ -285,15 +286,18 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     if (given[7] != Py_None) {
         if (!take(given[9], &buffer[9], -1, 0) || !take(given[10], &buffer[10], -1, 0)) goto failed;
         part->clumps = (size_t)buffer[9].len / 4, part->clumped = (size_t)buffer[10].len / 4;
-        Py_ssize_t clumps = (Py_ssize_t)part->clumps, clumped = (Py_ssize_t)part->clumped;
+        Py_ssize_t clumps = (Py_ssize_t)part->clumps;
         if (!take(given[7], &buffer[7], 4 * (clumps + 1), 0) ||
             !take(given[8], &buffer[8], 32 * clumps, 0) ||
             !take(given[11], &buffer[11], 32 * clumps, 0) ||
-            !take(given[12], &buffer[12], (clumped + MEMBERS - 1) / MEMBERS * COLUMNS * (MEMBERS / 8), 0))
+            !take(given[12], &buffer[12], 8 * (Py_ssize_t)(COLUMNS * column_words(part, 0)), 0) ||
+            !take(given[13], &buffer[13], 8 * (Py_ssize_t)(COLUMNS * column_words(part, 1)), 0) ||
+            !take(given[14], &buffer[14], 256 * (Py_ssize_t)column_words(part, 1), 0))
             goto failed;
         part->clump_starts = buffer[7].buf, part->clump_centres = buffer[8].buf;
         part->clump_radii = buffer[9].buf, part->clump_positions = buffer[10].buf;
         part->clump_common = buffer[11].buf, part->clump_columns = buffer[12].buf;
+        part->clump_pairs = buffer[13].buf, part->clump_paired = buffer[14].buf;
     }
     return (PyObject *)view;
 failed:

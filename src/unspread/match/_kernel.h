@@ -30,7 +30,9 @@ enum {
     MOST_FLIPS = MOST_KEY_BITS + 1,
     TABLE_RADIUS = 31,
     ROW_BITS = 256,
-    MEMBERS = 512,     /* of a clump, compared at once */
+    MEMBERS = 512,     /* of a clump, or pairs of them, compared at once */
+    MANY = 16,         /* of them, more than are looked up before more columns are read */
+    BATCH = 64,        /* members looked up at once */
     COLUMNS = 264,     /* for each bit of a row, seven for how many of them are set, and NO_COLUMN */
     NO_COLUMN = COLUMNS - 1,
     BLOCK = 4096,      /* rows scanned, or survivors kept, before they are looked at */
@@ -83,7 +85,8 @@ typedef struct {
     size_t keys, usual; /* 2 ** key_bits; rows that few buckets exceed */
     size_t clumps, clumped;
     const uint32_t *clump_starts, *clump_radii, *clump_positions;
-    const uint64_t *clump_centres, *clump_common, *clump_columns;
+    const uint64_t *clump_centres, *clump_common, *clump_columns, *clump_pairs;
+    const uint16_t *clump_paired;
 } Part;
 
 typedef struct {
@@ -153,6 +156,12 @@ static inline uint32_t position_at(const Part *part, size_t slot) {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16;
 }
 
+/* Of each column of the clumps' members, or of pairs of them. */
+static inline size_t column_words(const Part *part, unsigned pairs) {
+    const size_t size = (size_t)MEMBERS << pairs;
+    return (part->clumped + size - 1) / size * (MEMBERS / 64);
+}
+
 static inline int push(Hits *hits, int64_t id, uint32_t query, uint32_t distance) {
     if (UNLIKELY(hits->count == hits->room)) {
         size_t room = hits->room ? 2 * hits->room : 64;
@@ -181,6 +190,16 @@ static inline uint32_t lowest(uint64_t mask) {
     while (!(mask >> bit & 1)) bit++;
     return bit;
 #endif
+}
+
+/* Sorts what is short, or sorted already. */
+static inline void in_order(uint32_t *values, size_t count) {
+    for (size_t each = 1; each < count; each++) {
+        const uint32_t value = values[each];
+        size_t at = each;
+        for (; at && values[at - 1] > value; at--) values[at] = values[at - 1];
+        values[at] = value;
+    }
 }
 
 /* Like malloc; large memory comes in large pages, where the system has them: queries are met in a

@@ -308,15 +308,15 @@ TARGET static ALWAYS_INLINE ISA(Slice) ISA(add)(ISA(Slice) *sum, ISA(Slice) a, I
     return carry;
 }
 
-/* Of MEMBERS members, those that may be within the radius by `eights` times 8 of the bits in
-   which the query differs from the centre.
+/* Of MEMBERS members, or pairs of members, those that may be within the radius by `eights` times 8
+   of the bits in which the query differs from the centre.
 
    A member w bits from the centre that shares v of the query's a bits is a + w - 2v bits from the
    query. The columns are counted by carry-save adders (Harley and Seal, as in "Hacker's Delight"),
    from `bias` on, so that the sum, eight bits in two's complement, is near if it reaches half of w,
    rounded up, or, if `is_odd`, half of w + 1. */
 TARGET static ALWAYS_INLINE void ISA(near_members)(const uint64_t *members, size_t stride,
-                                                   const uint16_t *columns, unsigned eights,
+                                                   const size_t *columns, unsigned eights,
                                                    unsigned bias, int is_odd,
                                                    uint64_t near[MEMBERS / 64]) {
     enum { WIDTH = sizeof(ISA(Slice)) / 8, BITS = 8 };
@@ -325,8 +325,8 @@ TARGET static ALWAYS_INLINE void ISA(near_members)(const uint64_t *members, size
         const uint64_t *at = members + word;
         ISA(Slice) sums[BITS];
         for (int bit = 0; bit < BITS; bit++) sums[bit] = bias >> bit & 1 ? all : none;
-        for (unsigned each = 0; each < 8 * eights; each += 8) {
-#define COLUMN(n) ISA(slice)(at + (size_t)columns[each + n] * stride)
+        for (const size_t *each = columns; each < columns + 8 * eights; each += 8) {
+#define COLUMN(n) ISA(slice)(at + each[n])
 #define PAIR(n) ISA(add)(&sums[0], COLUMN(n), COLUMN(n + 1))
             const ISA(Slice) two_a = PAIR(0), two_b = PAIR(2);
             const ISA(Slice) four_a = ISA(add)(&sums[1], two_a, two_b);
@@ -357,39 +357,68 @@ TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const 
                                           size_t limit, Hits *hits) {
     const uint64_t *common = part->clump_common + 4 * clump;
     const size_t start = part->clump_starts[clump], end = part->clump_starts[clump + 1];
-    uint16_t columns[ROW_BITS + 8];
-    unsigned away = 0, count = 0;
+    unsigned away = 0, count = 0, free_bits = 0;
+    uint16_t bits[ROW_BITS + 8];
     if (start > end || end > part->clumped) return DAMAGED;
     for (unsigned word = 0; word < 4; word++) {
-        away += POPCOUNT(differing->words[word]);
+        away += POPCOUNT(differing->words[word]), free_bits += POPCOUNT(~common[word]);
         /* What no member has needs no counting. */
-        for (uint64_t bits = differing->words[word] & ~common[word]; bits; bits &= bits - 1)
-            columns[count++] = (uint16_t)(64 * word + lowest(bits));
+        for (uint64_t left = differing->words[word] & ~common[word]; left; left &= left - 1)
+            bits[count++] = (uint16_t)(64 * word + lowest(left));
     }
-    for (unsigned each = 0; each < 8; each++) columns[count + each] = NO_COLUMN;
-    const unsigned most = (count + 7) / 8;
-    unsigned eights = most < 4 ? most : 4;
-    const size_t before = hits->count, stride = (part->clumped + MEMBERS - 1) / MEMBERS * (MEMBERS / 64);
-    for (size_t first = start - start % MEMBERS; first < end; first += MEMBERS) {
+    for (unsigned each = 0; each < 8; each++) bits[count + each] = NO_COLUMN;
+    const unsigned most = (count + 7) / 8, fewest = most < 4 ? most : 4;
+    const size_t before = hits->count;
+    size_t columns[ROW_BITS + 8], stride = 0, found = 0, blocks = 0;
+    uint32_t members[BATCH + 2 * MEMBERS];
+    /* Members that have many of the bits are not told apart by pairs. */
+    unsigned pairs = 3 * part->clump_radii[clump] <= free_bits, eights = fewest;
+    for (size_t first = start - start % (2 * MEMBERS); first < end;) {
+        const uint64_t *from = pairs ? part->clump_pairs : part->clump_columns;
+        if (stride != column_words(part, pairs)) {
+            stride = column_words(part, pairs);
+            for (unsigned each = 0; each < count + 8; each++) columns[each] = bits[each] * stride;
+        }
         const unsigned unread = 8 * eights < count ? count - 8 * eights : 0;
         /* Near needs 2v >= w + wanted, of what is read. */
         const int wanted = (int)away - (int)radius - 2 * (int)unread, is_odd = wanted & 1;
         const unsigned bias = (unsigned)-((wanted - is_odd) / 2);
+        const size_t size = (size_t)MEMBERS << pairs;
+        const size_t enough = found + (pairs || eights < most ? MANY : 2 * MEMBERS);
         uint64_t near[MEMBERS / 64];
-        uint32_t positions[MEMBERS];
-        size_t found = 0, left = 0;
-        ISA(near_members)(part->clump_columns + first / 64, stride, columns, eights, bias, is_odd, near);
-        for (unsigned word = 0; word < MEMBERS / 64; word++)
+        size_t more = found;
+        ISA(near_members)(from + first / size * (MEMBERS / 64), stride, columns, eights, bias, is_odd,
+                          near);
+        for (unsigned word = 0; word < MEMBERS / 64 && more <= enough; word++)
             for (uint64_t mask = near[word]; mask; mask &= mask - 1) {
-                const size_t member = first + 64 * word + lowest(mask);
-                if (member < start || member >= end) continue;
-                const size_t position = part->clump_positions[member];
-                if (UNLIKELY(position >= part->rows)) return DAMAGED;
-                PREFETCH(part->front + 2 * position), PREFETCH(part->back + 2 * position);
-                positions[found++] = (uint32_t)position;
+                const size_t lane = 64 * word + lowest(mask);
+                for (unsigned each = 0; each <= pairs; each++) {
+                    const size_t member =
+                        first + (pairs ? part->clump_paired[first + 2 * lane + each] : lane);
+                    if (member >= start && member < end) members[more++] = (uint32_t)member;
+                }
             }
+        if (more > enough) {
+            /* The same ones again: to count more takes less than to look so many up. */
+            if (eights < most)
+                eights++;
+            else
+                pairs = 0, eights = fewest;
+            continue;
+        }
+        found = more, first += size, blocks++;
+        if (found < BATCH && first < end) continue;
+        size_t left = 0;
+        in_order(members, found);
         for (size_t each = 0; each < found; each++) {
-            const size_t position = positions[each];
+            members[each] = part->clump_positions[members[each]];
+            if (UNLIKELY(members[each] >= part->rows)) return DAMAGED;
+            PREFETCH(part->front + 2 * (size_t)members[each]);
+            PREFETCH(part->back + 2 * (size_t)members[each]);
+            PREFETCH(part->ids + members[each]), PREFETCH(part->dead + members[each]);
+        }
+        for (size_t each = 0; each < found; each++) {
+            const size_t position = members[each];
             const unsigned distance = DISTANCE2(part->front + 2 * position, query->words) +
                                       DISTANCE2(part->back + 2 * position, query->words + 2);
             left += distance <= radius;
@@ -399,7 +428,8 @@ TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const 
             if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
         }
         /* Many in vain: to count more columns costs less. */
-        eights += eights < most && found - left > 2;
+        eights += eights < most && found - left > (2u << pairs) * blocks;
+        found = blocks = 0;
     }
     return DONE;
 }

@@ -3,18 +3,24 @@
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unspread.match.kernel import Kernel
 from unspread.match.layout import (
     CHUNKS,
     CLUMP_BLOCK,
     CLUMP_COLUMNS,
+    CLUMP_MOST_BITS,
     CLUMP_REACH_BITS,
+    CLUMP_SHARED_BITS,
     FLAT_ROWS,
     I64,
     MAX_CLUMPS,
     PART_ROWS,
     ROW_BITS,
+    ROW_WORDS,
+    U8,
+    U16,
     U32,
     U64,
     Clumps,
@@ -26,6 +32,8 @@ _SAMPLE_ROWS = 192
 _CROWD_ROWS = 256
 """Fewer rows in one bucket are no crowd."""
 _MAX_ATTEMPTS = 2 * MAX_CLUMPS
+_INNER_BITS = 64
+"""Most of a clump whose members are not spread widely is within so many bits of the centre."""
 
 
 def gathered(blocks: Iterable[tuple[I64, U64]]) -> list[bytearray]:
@@ -93,7 +101,7 @@ def clumps_of(kernel: Kernel, front: U64, back: U64, counts: I64) -> Clumps | No
     Args:
         counts: (16, keys) rows in each bucket; used up.
     """
-    overfull = max(_CROWD_ROWS, len(front) >> 11)
+    overfull = max(_CROWD_ROWS, len(front) >> 12)
     keys = counts.shape[1]
     mask = np.uint16(keys - 1)
     free = np.ones(len(front), dtype=bool)
@@ -106,7 +114,7 @@ def clumps_of(kernel: Kernel, front: U64, back: U64, counts: I64) -> Clumps | No
         counts[table, key] = 0
         centre = _densest(front, back, in_bucket)
         away = kernel.distances(front, back, centre)
-        members = np.flatnonzero((away <= CLUMP_REACH_BITS) & free).astype(np.uint32)
+        members = _around(front, back, centre, away, free)
         if len(members) < overfull:
             continue
         found.append((centre, int(away[members].max()), members))
@@ -124,29 +132,67 @@ def clumps_of(kernel: Kernel, front: U64, back: U64, counts: I64) -> Clumps | No
     rows = np.concatenate((front[positions], back[positions]), axis=1)
     differing = rows ^ centres.repeat(sizes, axis=0)
     apart = np.bitwise_or.reduceat(differing, starts[:-1], axis=0)
+    weights = np.bitwise_count(differing).sum(axis=1, dtype=np.uint8)
+    paired, beside = _paired(np.repeat(np.arange(len(found)), sizes), weights)
     return Clumps(
         starts=starts.astype(np.uint32),
         centres=centres,
         radii=np.array([radius for _, radius, _ in found], dtype=np.uint32),
         positions=positions,
         common=~apart,
-        columns=_columns(differing),
+        columns=_columns(differing, weights),
+        pairs=_columns(
+            np.bitwise_or.reduceat(differing[beside], np.arange(0, len(beside), 2), axis=0),
+            np.minimum.reduceat(weights[beside], np.arange(0, len(beside), 2)),
+        ),
+        paired=paired,
     )
 
 
-def _columns(differing: U64) -> U64:
-    """`Clumps.columns` of (k, 4) rows."""
+def _paired(clump_of: I64, weights: U8) -> tuple[U16, I64]:
+    """`Clumps.paired` of members of these clumps and weights, and the members in that order."""
+    together = 2 * CLUMP_BLOCK
+    places = np.arange(len(weights))
+    order = np.lexsort((weights, clump_of, places // together))
+    # What is left over of the last block stands for no member.
+    paired = np.full(-(-len(weights) // together) * together, together - 1, np.uint16)
+    paired[: len(order)] = order % together
+    return paired, order
+
+
+def _columns(differing: U64, weights: U8) -> U64:
+    """Columns of (k, 4) rows, and of the (k,) numbers beside them, as in `Clumps`."""
     blocks = -(-len(differing) // CLUMP_BLOCK)
     columns = np.zeros((CLUMP_COLUMNS, blocks, CLUMP_BLOCK // 8), np.uint8)
     for block in range(blocks):
         rows = differing[block * CLUMP_BLOCK : (block + 1) * CLUMP_BLOCK]
         members = np.zeros((CLUMP_BLOCK, CLUMP_COLUMNS // 8), np.uint8)
         members[: len(rows), :-1] = rows.astype("<u8").view(np.uint8)
-        members[: len(rows), -1] = np.bitwise_count(rows).sum(axis=1)
+        members[: len(rows), -1] = weights[block * CLUMP_BLOCK : (block + 1) * CLUMP_BLOCK]
         bits = np.unpackbits(members, axis=1, bitorder="little")
         columns[:, block] = np.packbits(bits.T, axis=1, bitorder="little")
     words = columns.reshape(CLUMP_COLUMNS, -1).view("<u8")
     return words.astype(np.uint64, copy=False)
+
+
+def _around(front: U64, back: U64, centre: U64, away: U16, free: NDArray[np.bool]) -> U32:
+    """Those of the free rows that are a clump around a centre from which all are `away` so far."""
+    members = np.flatnonzero((away <= CLUMP_REACH_BITS) & free)
+    inner = members[away[members] <= _INNER_BITS]
+    if 2 * len(inner) < len(members):
+        # A crowd that is cut through. What all of it shares may tell it from strangers; else most
+        # of it is spread so widely that tables are quicker than many clumps.
+        ones = [np.bitwise_or.reduce(half[members]) for half in (front, back)]
+        zeros = [np.bitwise_or.reduce(~half[members]) for half in (front, back)]
+        shared = ~(np.concatenate(ones) & np.concatenate(zeros))
+        members = inner
+        if np.bitwise_count(shared).sum() >= CLUMP_SHARED_BITS:
+            alike = free & (away <= CLUMP_MOST_BITS)
+            for word in range(ROW_WORDS):
+                half = front if word < 2 else back
+                alike &= (half[:, word % 2] ^ centre[word]) & shared[word] == 0
+            members = np.flatnonzero(alike)
+    return members.astype(np.uint32)
 
 
 def _densest(front: U64, back: U64, members: I64) -> U64:

@@ -63,7 +63,11 @@ class CompiledKernel:
                 if clumps
                 else (None,) * 4
             ),
-            *((clumps.common, clumps.columns) if clumps else (None,) * 2),
+            *(
+                (clumps.common, clumps.columns, clumps.pairs, clumps.paired)
+                if clumps
+                else (None,) * 4
+            ),
         )
 
     def scan(

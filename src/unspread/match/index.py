@@ -12,13 +12,14 @@ import numpy as np
 from unspread.errors import InputError
 from unspread.match import snapshot, writing
 from unspread.match.building import gathered, parts_of
-from unspread.match.kernel import LIMIT, Int64s, Kernel, KernelChoice, choose
+from unspread.match.kernel import LIMIT, Kernel, KernelChoice, choose
 from unspread.match.layout import (
     I64,
     PART_ROWS,
     TABLE_RADIUS_BITS,
     U8,
     U64,
+    Int64s,
     Part,
     checked_ids,
     checked_radius,

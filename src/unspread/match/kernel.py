@@ -6,16 +6,9 @@ Both answer every question with the same bits; tests hold them to it.
 from typing import Any, Final, Literal, Protocol
 
 from unspread.errors import InputError
-from unspread.match.layout import I64, U8, U16, U32, U64, Part, Tables
+from unspread.match.layout import I64, U8, U16, U32, U64, Found, FoundMany, Part, Tables
 
 KernelChoice = Literal["compiled", "numpy"]
-
-Int64s = I64 | bytes
-"""Arrays or their bytes: to make an array costs more than some queries."""
-Found = tuple[Int64s, Int64s, bool]
-"""ids, distances in bits, and whether there were more than the limit."""
-FoundMany = tuple[Int64s, Int64s, Int64s, Int64s]
-"""query positions, ids, distances in bits; and the positions of queries that met the limit."""
 
 
 class Kernel(Protocol):

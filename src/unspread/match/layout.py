@@ -18,6 +18,13 @@ U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
+Int64s = I64 | bytes
+"""Arrays or their bytes: to make an array costs more than some queries."""
+Found = tuple[Int64s, Int64s, bool]
+"""ids, distances in bits, and whether there were more than the limit."""
+FoundMany = tuple[Int64s, Int64s, Int64s, Int64s]
+"""query positions, ids, distances in bits; and the positions of queries that met the limit."""
+
 ROW_BITS: Final = 256
 ROW_WORDS: Final = 4
 """64-bit words of a row."""
@@ -33,6 +40,11 @@ FLAT_ROWS: Final = 4096
 
 CLUMP_REACH_BITS: Final = 80
 """How far from its centre a clump gathers: a stranger is 128 ± 8 bits away."""
+CLUMP_SHARED_BITS: Final = 76
+"""Whoever shares so many bits with all of a crowd is gathered from farther away: a stranger shares
+38 ± 4 of them, and needs 45 to be within 31 bits of any."""
+CLUMP_MOST_BITS: Final = 127
+"""Farther than that no member is: seven columns say how far."""
 MAX_CLUMPS: Final = 256
 """Each costs every query about a nanosecond."""
 
@@ -40,7 +52,7 @@ BUCKET_ROWS: Final = 16
 """About as many rows as a bucket should hold: so many signatures fit one cache line."""
 
 CLUMP_BLOCK: Final = 512
-"""Members of clumps that are compared at once."""
+"""Members of clumps, or pairs of them, that are compared at once."""
 CLUMP_COLUMNS: Final = ROW_BITS + 8
 """The bits of a row, and those of how many of them are set."""
 
@@ -156,6 +168,14 @@ class Clumps:
     The first 256 columns are the bits in which it differs from its centre, then come seven, the
     lowest first, for how many those are; the last is empty.
     """
+    pairs: U64
+    """(264, 8 * ceil(k / 1024)) the same of two members each: all bits that either has, and the
+    smaller of the two numbers. It is at least as near to any query as both of them are.
+    """
+    paired: U16
+    """(1024 * ceil(k / 1024),) which two: the members of 1024 in the order of `positions`, by how
+    far they are from the centre, for the more alike two are, the better they stand for each other.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,5 +206,5 @@ class Part:
         if self.clumps:
             held = self.clumps
             arrays += [held.starts, held.centres, held.radii, held.positions]
-            arrays += [held.common, held.columns]
+            arrays += [held.common, held.columns, held.pairs, held.paired]
         return sum(array.nbytes for array in arrays)

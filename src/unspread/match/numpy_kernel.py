@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unspread.errors import InputError
-from unspread.match.kernel import Found, FoundMany
 from unspread.match.layout import (
     CHUNK_BITS,
     CHUNKS,
+    CLUMP_BLOCK,
     CLUMP_COLUMNS,
     I64,
     ROW_BITS,
@@ -20,6 +20,8 @@ from unspread.match.layout import (
     U32,
     U64,
     Clumps,
+    Found,
+    FoundMany,
     Part,
     Tables,
     chunk,
@@ -35,6 +37,12 @@ _COUNTING: Final = np.arange(1 << 16, dtype=np.int64)
 _SHIFTS: Final = np.arange(0, 64, 16, dtype=np.uint64)
 _BLOCK_ROWS: Final = 1 << 16
 _SUM_BITS: Final = 8
+_STRETCH: Final = 2 * CLUMP_BLOCK
+"""Members of a clump among which pairs are made."""
+_SAMPLED: Final = 64
+"""Members that show whether a query is near many of a clump."""
+_TELLING_BITS: Final = 40
+"""So many columns leave few members in doubt."""
 
 
 def _bits_in_order(rows: U64, order: U8) -> U64:
@@ -60,9 +68,12 @@ def first_ids(ids: I64, distances: I64, limit: int) -> Found:
     """At most `limit` with the lowest ids, nearest first and then by id; and whether some went."""
     is_capped = len(ids) > limit
     if is_capped:
-        kept = np.lexsort((distances, ids))[:limit]
-        ids, distances = ids[kept], distances[kept]
-    order = np.lexsort((ids, distances))
+        lowest = ids <= np.partition(ids, limit)[limit]
+        ids, distances = ids[lowest], distances[lowest]
+    kept = np.lexsort((distances, ids))[:limit]
+    ids, distances = ids[kept], distances[kept]
+    # Of so few bits they are sorted without being compared.
+    order = np.argsort(distances.astype(np.uint16), kind="stable")
     return ids[order], distances[order], is_capped
 
 
@@ -204,8 +215,8 @@ def _scanned(front: U64, back: U64, query: U64, radius_bits: int) -> tuple[I64, 
 def _verified(
     front: U64, back: U64, positions: I64, query: U64, radius_bits: int
 ) -> tuple[I64, I64]:
-    distances = _half_distances(front[positions], query[:2]).astype(np.int64)
-    distances += _half_distances(back[positions], query[2:])
+    distances = _half_distances(front.take(positions, axis=0), query[:2]).astype(np.int64)
+    distances += _half_distances(back.take(positions, axis=0), query[2:])
     near = distances <= radius_bits
     return positions[near], distances[near]
 
@@ -214,33 +225,76 @@ def _in_clumps(part: Part, query: U64, radius_bits: int, limit: int) -> list[tup
     clumps = part.clumps
     if clumps is None:
         return []
-    away = np.bitwise_count(clumps.centres ^ query).sum(axis=1, dtype=np.int64)
-    matches = []
-    beyond = np.bitwise_count((clumps.centres ^ query) & clumps.common).sum(axis=1, dtype=np.int64)
+    differing = clumps.centres ^ query
+    away = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
+    beyond = np.bitwise_count(differing & clumps.common).sum(axis=1, dtype=np.int64)
     in_reach = (away <= clumps.radii.astype(np.int64) + radius_bits) & (beyond <= radius_bits)
-    for number in np.flatnonzero(in_reach):
-        near = _near_members(clumps, int(number), query, radius_bits)
-        positions = clumps.positions[near].astype(np.int64)
+    return [
+        matches
+        for number in np.flatnonzero(in_reach).tolist()
+        for matches in _in_clump(part, clumps, number, query, radius_bits=radius_bits, limit=limit)
+    ]
+
+
+def _in_clump(
+    part: Part, clumps: Clumps, number: int, query: U64, *, radius_bits: int, limit: int
+) -> Iterator[tuple[I64, I64]]:
+    """Matches in one clump in the order of ids, until they are more than the limit."""
+    start, end = int(clumps.starts[number]), int(clumps.starts[number + 1])
+    differing, free = clumps.centres[number] ^ query, ~clumps.common[number]
+    away, free_bits = (int(np.bitwise_count(words).sum()) for words in (differing, free))
+    # What no member has needs no counting.
+    counted = (differing & free).astype("<u8").view(np.uint8)
+    bits = np.flatnonzero(np.unpackbits(counted, bitorder="little"))
+    # Members that have many of the bits are not told apart by pairs.
+    in_pairs = 3 * int(clumps.radii[number]) <= free_bits
+    held = clumps.pairs if in_pairs else clumps.columns
+    sampled = clumps.positions[start : end : max(1, (end - start) // _SAMPLED)].astype(np.int64)
+    near, _ = _verified(part.front, part.back, sampled, query, radius_bits)
+    size, beyond_bits = end, away - radius_bits
+    if len(near):
+        # So many members that they should meet the limit.
+        size = 2 * limit * len(sampled) // len(near)
+    elif not in_pairs and len(bits) > _TELLING_BITS:
+        # The last few would tell hardly any more apart.
+        unread = len(bits) // 5
+        bits, beyond_bits = bits[:-unread], beyond_bits - 2 * unread
+    found, first = 0, start - start % _STRETCH
+    while first < end:
+        last = min(first + -(-size // _STRETCH) * _STRETCH, end)
+        word = 128 if in_pairs else 64
+        stretch = held[:, first // word : -(-last // word)]
+        members = _near_lanes(stretch, bits, beyond_bits)
+        if in_pairs:
+            both = clumps.paired[first:].reshape(-1, 2)[members]
+            members = np.sort((both + members[:, None] // CLUMP_BLOCK * _STRETCH).reshape(-1))
+        members += first
+        members = members[(members >= start) & (members < end)]
+        positions = clumps.positions[members].astype(np.int64)
         positions = positions[part.dead[positions] == 0]
-        if len(positions) > limit:
-            # As many as show that there are more, and all with the id of the last of them.
-            end = np.searchsorted(part.ids, part.ids[positions[limit]], side="right")
-            positions = positions[: np.searchsorted(positions, end)]
-        matches.append(_verified(part.front, part.back, positions, query, radius_bits))
-    return matches
+        positions, distances = _verified(part.front, part.back, positions, query, radius_bits)
+        yield positions, distances
+        found += len(positions)
+        if found > limit and last < end and len(positions):
+            # What is capped leaves out whole ids.
+            is_whole = part.ids[positions[-1]] < part.ids[clumps.positions[last]]
+            if is_whole:
+                return
+        first, size = last, 4 * size
 
 
-def _near_members(clumps: Clumps, number: int, query: U64, radius_bits: int) -> I64:
-    """The members of a clump within the radius, counted bit by bit for all at once.
+def _near_lanes(held: U64, bits: I64, beyond_bits: int) -> I64:
+    """Which members, or pairs of them, may be near, counted bit by bit for all at once.
 
     A member w bits from the centre that shares v of the query's a bits is a + w - 2v bits away:
     near if v reaches half of w + a - radius_bits, rounded up.
+
+    Args:
+        bits: the columns that are counted.
+        beyond_bits: a - radius_bits, and two less for each column that is not counted but might be
+            shared.
     """
-    start, end = int(clumps.starts[number]), int(clumps.starts[number + 1])
-    held = clumps.columns[:, start // 64 : -(-end // 64)]
-    differing = (clumps.centres[number] ^ query).astype("<u8").view(np.uint8)
-    bits = np.flatnonzero(np.unpackbits(differing, bitorder="little"))
-    half, odd = divmod(len(bits) - radius_bits, 2)
+    half, odd = divmod(beyond_bits, 2)
     every = np.full((1, held.shape[1]), 2**64 - 1, dtype=np.uint64)
     # By what they count for, 1, 2, 4 and on. What is less than nothing counts on the other side.
     shared = [[every[: max(-half, 0) >> bit & 1]] for bit in range(_SUM_BITS)]
@@ -252,9 +306,10 @@ def _near_members(clumps: Clumps, number: int, query: U64, radius_bits: int) -> 
     short = np.zeros(held.shape[1], dtype=np.uint64)
     for has, needs in zip(_summed(shared), _summed(wanted), strict=True):
         short = (~has & needs) | (~(has ^ needs) & short)
-    lanes = np.unpackbits((~short).astype("<u8").view(np.uint8), bitorder="little")
-    members = np.flatnonzero(lanes) + start // 64 * 64
-    return members[(members >= start) & (members < end)]
+    words = np.flatnonzero(~short)
+    lanes = np.unpackbits((~short[words]).astype("<u8").view(np.uint8), bitorder="little")
+    place, lane = np.divmod(np.flatnonzero(lanes.view(np.bool)), 64)
+    return words[place] * 64 + lane
 
 
 def _summed(counting: list[list[U64]]) -> Iterator[U64]:
@@ -266,10 +321,16 @@ def _summed(counting: list[list[U64]]) -> Iterator[U64]:
         while len(rows) > 1:
             # Three of the same worth are one of theirs and one of twice it; of two, one is nothing.
             size = max(len(rows) // 3, 1)
-            a, b, rest = rows[:size], rows[size : 2 * size], rows[2 * size :]
-            c: U64 = rest[:size] if len(rest) else np.zeros_like(a)
-            carried.append((a & b) | (c & (a ^ b)))
-            rows = np.concatenate((a ^ b ^ c, rest[size:]))
+            a, b, c = rows[:size], rows[size : 2 * size], rows[2 * size : 3 * size]
+            odd = a ^ b
+            a &= b
+            carried.append(a)
+            if len(c):
+                a |= np.bitwise_and(odd, c, out=b)
+                c ^= odd
+                rows = rows[2 * size :]
+            else:
+                rows = odd
         yield rows[0] if len(rows) else np.zeros(rows.shape[1], dtype=np.uint64)
 
 

@@ -44,7 +44,7 @@ if sys.platform != "win32":
     import fcntl
 
 MAGIC: Final = b"unspread match\r\n"
-VERSION: Final = 3
+VERSION: Final = 4
 BYTE_ORDER: Final = 0x01020304
 VERIFIED_BYTES: Final = 32 * 2**20
 """Files up to this size are verified whenever they are opened, in about 20 ms."""
@@ -284,7 +284,10 @@ def _read_header(file: BinaryIO) -> tuple[_Header, int]:
             else "the index file is damaged: no byte order"
         )
     if version != VERSION:
-        raise SnapshotError(f"the index file is of version {version}; this reads {VERSION}")
+        raise SnapshotError(
+            f"the index file is of version {version}, and this reads {VERSION}: "
+            "delete it, and build the index anew from what it was built from"
+        )
     if not _FIXED.size < header_bytes <= min(_MAX_HEADER_BYTES, size):
         raise SnapshotError("the index file is damaged or cut short: its header is not whole")
     body = file.read(header_bytes - _FIXED.size)
@@ -324,13 +327,18 @@ def _shapes(part: _PartHeader) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
             (u32, (part.clumps,)),
             (u32, (part.clumped,)),
             (u64, (part.clumps, 4)),
-            (u64, (CLUMP_COLUMNS, -(-part.clumped // CLUMP_BLOCK) * (CLUMP_BLOCK // 64))),
+            *(
+                (u64, (CLUMP_COLUMNS, -(-part.clumped // at_once) * (CLUMP_BLOCK // 64)))
+                for at_once in (CLUMP_BLOCK, 2 * CLUMP_BLOCK)
+            ),
+            (u16, (-(-part.clumped // (2 * CLUMP_BLOCK)) * 2 * CLUMP_BLOCK,)),
         ]
     return shapes
 
 
 def _clump_arrays(held: Clumps) -> tuple[NDArray[Any], ...]:
-    return held.starts, held.centres, held.radii, held.positions, held.common, held.columns
+    few = (held.starts, held.centres, held.radii, held.positions, held.common)
+    return *few, held.columns, held.pairs, held.paired
 
 
 def _arrays(part: _PartHeader, mapped: mmap.mmap, size: int) -> Iterator[NDArray[Any]]:
