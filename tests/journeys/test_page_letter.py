@@ -98,6 +98,12 @@ def test_the_letter_can_be_read_in_ones_own_language_and_is_sent_in_english(
     expect(letter).to_have_value(UNITED_STATES)
 
 
+def test_the_law_is_at_first_that_of_where_the_language_is_spoken(open_page: Open) -> None:
+    for language, law in (("en", "us"), ("es", "us"), ("de", "eu"), ("sv", "eu")):
+        page = open_page(f"/{language}/letter")
+        assert page.locator("input[name=law]:checked").input_value() == law
+
+
 def test_what_is_missing_stands_in_brackets(open_page: Open) -> None:
     page = open_page("/en/letter")
     text = page.locator("#letter").input_value()

@@ -159,6 +159,41 @@ def test_leave_now_asks_nothing(open_page: Open, stand: Stand) -> None:
     assert not asked
 
 
+def test_without_a_network_leave_now_shows_nothing_of_us(open_page: Open, stand: Stand) -> None:
+    page = open_page("/en/begin")
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Leave now").first.click()
+    page.wait_for_url("about:blank")
+    assert "Help" not in page.title()
+
+
+def test_a_part_that_is_the_whole_is_the_file_again(open_page: Open, stand: Stand) -> None:
+    page = open_page("/en/begin")
+    choose(page, encoded(picture(55)))
+    cut = page.get_by_role("button", name="Cut out a part: Photo 1")
+    for presses in (30, 0):
+        cut.click()
+        page.get_by_label("Cut off at the top").focus()
+        for _ in range(presses):
+            page.keyboard.press("ArrowRight")
+        page.get_by_role("button", name="Use this part").click()
+        expect(page.get_by_text("Everything is ready.")).to_be_visible()
+    send(page)
+    assert "sha256" in {each.kind for each in stand.cases[0].items[0].fingerprints}
+
+
+def test_a_phone_that_lets_no_page_keep_it_awake_reads_all_the_same(
+    open_page: Open, stand: Stand
+) -> None:
+    page = open_page("/en/begin")
+    page.evaluate(
+        "() => { navigator.wakeLock.request = () => Promise.reject(new Error('denied')); }"
+    )
+    choose(page, encoded(picture(56)), encoded(picture(57)))
+    send(page)
+
+
 def test_a_video_without_a_network_says_what_to_do(chromium: Browser, stand: Stand) -> None:
     # A page of its own: that the worker cannot load its part is an error there.
     page = chromium.new_page(locale="en-US")

@@ -83,6 +83,32 @@ def test_a_person_protects_a_photo_sees_what_happens_and_withdraws(demo, phone, 
         expect(stranger.get_by_role("alert")).to_have_count(0)
 
 
+def test_an_answer_lost_on_the_way_costs_neither_the_case_nor_its_receipt(demo, phone):
+    lost = []
+
+    def lose(route):
+        lost.append(route.fetch().status)
+        route.abort()
+
+    phone.goto(f"{demo.url}/en/begin")
+    phone.get_by_label("I am not sure").check()
+    phone.get_by_role("button", name="Next").click()
+    phone.locator("#files").set_input_files(
+        {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": encoded(landscape(73))}
+    )
+    expect(phone.get_by_text("Everything is ready.")).to_be_visible()
+    phone.get_by_role("button", name="Next").click()
+    phone.route("**/v1/cases", lose, times=1)
+    phone.get_by_role("button", name="Send", exact=True).click()
+    expect(phone.get_by_role("alert")).to_contain_text("Nothing is lost")
+    assert lost == [201]
+    phone.get_by_role("button", name="Send", exact=True).click()
+    expect(phone.get_by_role("heading", name="It is sent")).to_be_visible()
+    receipt = phone.locator("#receipt").inner_text()
+    (item,) = demo.status(receipt)["items"]
+    assert item["state"] == "listed"
+
+
 def test_a_picture_posted_before_goes_when_its_person_comes_forward(demo, phone, chromium):
     picture = landscape(72)
     with chromium.new_context() as strangers:

@@ -258,7 +258,8 @@ export class Files {
       return;
     }
     if (part === null) return;
-    row.part = part;
+    // Nothing cut off: the file's own digests hold again.
+    row.part = part.left + part.top + 1 - part.right + 1 - part.bottom > 0 ? part : undefined;
     this.again(row);
   }
 

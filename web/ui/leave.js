@@ -31,7 +31,8 @@ function leave() {
   root.classList.add('covered');
   document.title = '\u200b';
   empty();
-  window.location.replace(ADDRESS);
+  // Without a network, as in airplane mode, the browser's error page would show our name.
+  window.location.replace(navigator.onLine ? ADDRESS : 'about:blank');
 }
 
 /** Nothing that was typed or chosen stays behind. */

@@ -36,6 +36,8 @@ NAMES: Final = {
 """Code, as in the address → the language's name in itself."""
 
 RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "he", "ur"})
+EUROPEAN: Final = frozenset({"de", "fr", "it", "nl", "pl", "ro", "sv"})
+"""Spoken mostly in the European Union: its law is the first choice there. Spanish is not."""
 FALLBACK: Final = "en"
 REVIEWED: Final = frozenset({"en"})
 """Languages whose texts a person who speaks them has read. The others were translated by a

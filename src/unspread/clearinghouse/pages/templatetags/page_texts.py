@@ -7,7 +7,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
-from unspread.clearinghouse.pages.languages import NAMES
+from unspread.clearinghouse.pages.languages import EUROPEAN, NAMES
 
 register = template.Library()
 
@@ -30,6 +30,12 @@ def plurals(name: str, singular: str, plural: str) -> SafeString:
 def language_name(code: str) -> str:
     """A language's name in itself; the code where it is none of the pages' languages."""
     return NAMES.get(code, code)
+
+
+@register.filter
+def spoken_in_the_union(code: str) -> bool:
+    """Whether whoever reads this language most likely lives in the European Union."""
+    return code in EUROPEAN
 
 
 @register.filter
