@@ -463,6 +463,23 @@ def test_of_a_crowd_that_is_wider_than_a_clump_only_the_core_is_one(kernel, monk
 
 
 @KINDS
+def test_a_row_that_shares_all_that_a_crowd_shares_and_nothing_else_is_found(kernel, monkeypatch):
+    """It is farther from the centre than the columns can say."""
+    monkeypatch.setattr(building, "_CROWD_ROWS", 12)
+    centre, rng = random_rows(1, seed=58)[0], np.random.default_rng(59)
+    free = rng.permutation(256)[:160]
+    crowd = [flipped(centre, free[rng.random(160) < 0.42]) for _ in range(900)]
+    rows = np.concatenate((np.stack([*crowd, flipped(centre, free)]), LISTED))
+    (part,) = parts_of(kernel, [(np.arange(len(rows)), kernel.permuted(rows, ORDER))])
+    assert part.clumps is not None
+    assert sorted(part.clumps.positions.tolist()) == list(range(900))
+    index = Index(kernel, ORDER, (part,))
+    for number in (0, 899, 900):
+        query = flipped(rows[number], rng.permutation(256)[:31])
+        assert answer(index.within(query)) == [(number, 31)]
+
+
+@KINDS
 def test_of_a_few_near_ones_in_a_clump_those_with_the_lowest_ids_are_kept(kernel):
     rng = np.random.default_rng(56)
     crowd = ball(random_rows(1, seed=55)[0], 2900, range(25, 50), 57)
