@@ -86,8 +86,40 @@ _ORIENTATION_TAG: Final = 0x0112
 DAMAGED: Final = "the picture is damaged or incomplete; try to open it and save it again"
 
 
-def decode(data: bytes, limits: Limits) -> Picture:
-    """The pixels of a picture by the canonical rule.
+def decode(data: bytes, limits: Limits, *, luma: bool = False) -> Picture:
+    """The pixels of a picture by the canonical rule, from the fastest decoder that agrees with it.
+
+    With `luma` a JPEG in colour gives its luma plane at full size, faster still: at most 2 bits
+    from the canonical fingerprint, as `decoder` says. All else lies at 0.
+
+    Raises:
+        UnreadableMediaError: if it is not a whole picture within the limits.
+    """
+    image = _open(data, limits)
+    orientation = _orientation(image)
+    try:
+        if image.format == "JPEG" and image.mode == "RGB" and luma:
+            return Picture(_opaque(simplejpeg.decode_jpeg(data, "GRAY")), orientation, "luma")
+        if image.format == "JPEG" and image.mode in {"L", "RGB"}:
+            colours = "RGB" if image.mode == "RGB" else "GRAY"
+            pixels = _opaque(simplejpeg.decode_jpeg(data, colours))
+            return Picture(pixels, orientation, "libjpeg-turbo")
+        if image.format == "WEBP" and not getattr(image, "is_animated", False):
+            return Picture(_opaque(imagecodecs.webp_decode(data)), orientation, "libwebp")
+        if image.format == "HEIF" and image.mode == "RGB":
+            return Picture(np.asarray(open_heif(BytesIO(data))), orientation, "libheif")
+        if image.format == "PNG" and image.mode in {"L", "RGB", "RGBA"}:
+            return Picture(_opaque(decode_png(data)), orientation, "libdeflate")
+    except MemoryError:
+        raise UnreadableMediaError("the picture is too large for this machine") from None
+    except _PILLOW_RAISES:
+        # The canonical decoder has the last word on what is damaged.
+        pass
+    return decode_canonical(data, limits)
+
+
+def decode_canonical(data: bytes, limits: Limits) -> Picture:
+    """The same by Pillow, which is what the canonical rule means where decoders differ.
 
     Raises:
         UnreadableMediaError: if it is not a whole picture within the limits.
@@ -102,35 +134,6 @@ def decode(data: bytes, limits: Limits) -> Picture:
     except _PILLOW_RAISES as error:
         raise UnreadableMediaError(DAMAGED) from error
     return Picture(pixels, orientation, "pillow")
-
-
-def decode_fast(data: bytes, limits: Limits) -> Picture:
-    """The pixels of a picture by the fastest decoder that agrees with the canonical rule.
-
-    `decoder` of the answer says which it was. `luma` (the luma plane of a JPEG at full size)
-    lies at most 2 bits from the canonical fingerprint; all others at 0.
-
-    Raises:
-        UnreadableMediaError: if it is not a whole picture within the limits.
-    """
-    image = _open(data, limits)
-    orientation = _orientation(image)
-    try:
-        if image.format == "JPEG" and image.mode in {"L", "RGB"}:
-            luma = simplejpeg.decode_jpeg(data, "GRAY")
-            return Picture(luma[..., 0], orientation, "luma")
-        if image.format == "WEBP" and not getattr(image, "is_animated", False):
-            return Picture(_opaque(imagecodecs.webp_decode(data)), orientation, "imagecodecs")
-        if image.format == "HEIF" and image.mode == "RGB":
-            return Picture(np.asarray(open_heif(BytesIO(data))), orientation, "libheif")
-        if image.format == "PNG" and image.mode in {"L", "RGB", "RGBA"}:
-            return Picture(_opaque(decode_png(data)), orientation, "libdeflate")
-    except MemoryError:
-        raise UnreadableMediaError("the picture is too large for this machine") from None
-    except _PILLOW_RAISES:
-        # The canonical decoder has the last word on what is damaged.
-        pass
-    return decode(data, limits)
 
 
 def _open(data: bytes, limits: Limits) -> ImageFile:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from unspread.errors import UnreadableMediaError
 from unspread.fingerprint import pdq
-from unspread.fingerprint.decode import decode_fast
+from unspread.fingerprint.decode import decode
 from unspread.fingerprint.digest import DIGEST_SHARE, Progress, digests, file_digests
 from unspread.fingerprint.files import (
     HEAD_BYTES,
@@ -88,7 +88,7 @@ def scan_media(
 
 
 def _scan_picture(data: bytes, windows: bool, limits: Limits) -> MediaScan:
-    picture = decode_fast(data, limits)
+    picture = decode(data, limits, luma=True)
     rectangles = _rectangles(picture.pixels)
     turns = [picture.orientation.then(each) for each in pdq.ORIENTATIONS]
     shown = [each.of(picture.pixels) for each in rectangles]
