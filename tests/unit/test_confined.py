@@ -3,6 +3,7 @@ import io
 import json
 import mmap
 import os
+import platform
 import signal
 import socket
 import struct
@@ -210,3 +211,21 @@ def test_a_closed_pool_says_so():
     pool.close()
     with pytest.raises(StateError):
         pool.scan(encoded(10))
+
+
+def page_faults(pid: int) -> int:
+    """Pages that the system had to hand out (proc_pid_stat(5), minflt)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_a_worker_keeps_its_memory_for_the_next_picture():
+    data = encoded(2000)
+    pages = 2000 * 2000 * 3 // 4096
+    before = set(children())
+    with Confined() as pool:
+        pool.scan(data, windows=False)
+        (worker,) = set(children()) - before
+        faults = page_faults(worker)
+        pool.scan(data, windows=False)
+        assert page_faults(worker) - faults < pages // 4

@@ -39,6 +39,18 @@ _CALLS_PER_WORKER: Final = 2000
 _START_SECONDS: Final = 60.0
 _LENGTH: Final = struct.Struct("<I")
 
+_KEPT_BYTES: Final = 256 * 2**20
+"""Of memory that a worker has done with and uses again for the next picture. Given back at once, as
+is the default, every page of it would be taken from the system, cleared and charged anew."""
+
+ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+}
+"""Of a worker: one thread, and what glibc keeps (mallopt(3)); other systems ignore it."""
+
 TOO_COSTLY: Final = "the file needs more time or memory than one file may take"
 
 
@@ -106,7 +118,7 @@ class _Worker:
         environment = {
             name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ
         }
-        environment |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+        environment |= ENVIRONMENT
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "unspread.fingerprint.confined_worker"],
