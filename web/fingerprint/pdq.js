@@ -106,13 +106,11 @@ export class LumaSampler {
     this.row = new Float64Array(SIDE);
     this.first = 0;
     /** @type {WholeWeights | null | undefined} */
-    this.columns = undefined;
-    /** @type {Uint32Array | undefined} */
-    this.even = undefined;
-    /** @type {Uint32Array | undefined} */
-    this.odd = undefined;
-    /** @type {Int32Array | undefined} */
-    this.line = undefined;
+    this.rows = undefined;
+    /** @type {WholeWeights | null} */
+    this.columns = null;
+    /** @type {Lanes | undefined} */
+    this.lanes = undefined;
   }
 
   /** @param {Int32Array} luma of the next row */
@@ -129,9 +127,12 @@ export class LumaSampler {
    */
   addPlane(plane, offset, stride) {
     const isAligned = (plane.byteOffset + offset) % 4 === 0 && stride % 4 === 0;
-    if (this.columns === undefined) this.columns = wholeWeights(this.down, this.height, MAX_LANE_WINDOW);
-    if (isAligned && this.columns !== null) {
-      this.addWords(plane, offset, stride, this.columns);
+    if (this.rows === undefined) {
+      this.rows = wholeWeights(this.down, this.height, MAX_LANE_WINDOW);
+      this.columns = wholeWeights(this.across, this.width, MAX_LINE_WINDOW);
+    }
+    if (isAligned && this.rows !== null) {
+      this.addWords(plane, offset, stride, this.rows);
       return;
     }
     for (let row = 0; row < this.height; row++) {
@@ -145,46 +146,35 @@ export class LumaSampler {
    * @param {Uint8Array} plane
    * @param {number} offset
    * @param {number} stride
-   * @param {WholeWeights} columns
+   * @param {WholeWeights} rows
    */
   addWords(plane, offset, stride, { weights, scale, isWhole }) {
     const { width, down } = this;
-    const words = width >> 2;
     const wordsOfRow = stride >> 2;
-    const pixels = new Uint32Array(plane.buffer, plane.byteOffset + offset, (stride * (this.height - 1) + width) >> 2);
-    this.even ??= new Uint32Array(words);
-    this.odd ??= new Uint32Array(words);
-    this.line ??= new Int32Array(width);
-    const { even, odd, line } = this;
-    /** @param {number} row */
-    const line4 = (row) => pixels.subarray(row * wordsOfRow, row * wordsOfRow + words);
+    const pixels = new Int32Array(plane.buffer, plane.byteOffset + offset, (stride * (this.height - 1) + width) >> 2);
+    this.lanes ??= new Lanes(width);
+    const { lanes } = this;
     for (let sample = 0; sample < SIDE; sample++) {
       if (!isWhole[sample]) {
         this.addCutSample(sample, plane, offset, stride);
         continue;
       }
-      even.fill(0);
-      odd.fill(0);
+      lanes.begin();
       // A tent is symmetrical: rows of the same weight are added before they are weighed.
-      let [at, upper, lower] = [down.at[sample], down.start[sample], down.end[sample] - 1];
-      for (; upper + 2 < lower; at += 2, upper += 2, lower -= 2) {
-        const [outer, inner] = [weights[at], weights[at + 1]];
-        addPairs(even, odd, line4(upper), line4(lower), outer, line4(upper + 1), line4(lower - 1), inner);
+      let [weight, upper, lower] = [1, down.start[sample], down.end[sample] - 1];
+      for (; lower - upper >= 7; weight += 4, upper += 4, lower -= 4) {
+        lanes.addPairs(pixels, upper * wordsOfRow, lower * wordsOfRow, wordsOfRow, weight);
       }
-      for (; upper <= lower; at++, upper++) addWeighted(even, odd, line4(upper), weights[at]);
-      for (let at = 0, x = 0; at < words; at++, x += 4) {
-        line[x] = even[at] & 0xffff;
-        line[x + 1] = odd[at] & 0xffff;
-        line[x + 2] = even[at] >>> 16;
-        line[x + 3] = odd[at] >>> 16;
+      for (; upper <= lower; upper++) {
+        lanes.addRow(pixels, upper * wordsOfRow, weights[down.at[sample] + upper - down.start[sample]]);
       }
+      const line = lanes.end();
       // Fewer than four pixels are left on the right.
-      line.fill(0, words * 4);
-      for (let row = down.start[sample]; words * 4 < width && row < down.end[sample]; row++) {
+      for (let row = down.start[sample]; width % 4 > 0 && row < down.end[sample]; row++) {
         const weight = weights[down.at[sample] + row - down.start[sample]];
-        for (let x = words * 4; x < width; x++) line[x] += weight * plane[offset + row * stride + x];
+        for (let x = width - (width % 4); x < width; x++) line[x] += weight * plane[offset + row * stride + x];
       }
-      this.setSample(sample, line, scale);
+      this.setSample(sample, line, scale, this.columns);
     }
   }
 
@@ -208,9 +198,11 @@ export class LumaSampler {
    * @param {number} sample
    * @param {Int32Array | Float64Array} sums of its rows, weighted
    * @param {number} scale of the weights
+   * @param {WholeWeights | null} [columns] if their weights may be whole, too
    */
-  setSample(sample, sums, scale) {
-    this.weighAcross(sums, 0);
+  setSample(sample, sums, scale, columns = null) {
+    if (columns === null || !(sums instanceof Int32Array)) this.weighAcross(sums, 0);
+    else this.addUpAcross(sums, columns);
     for (let column = 0; column < SIDE; column++) this.sampled[sample * SIDE + column] = this.row[column] * scale;
   }
 
@@ -220,13 +212,47 @@ export class LumaSampler {
    * @param {number} offset
    */
   weighAcross(luma, offset) {
-    const { across, row } = this;
+    for (let sample = 0; sample < SIDE; sample++) this.row[sample] = this.weighed(luma, offset, sample);
+  }
+
+  /**
+   * @param {Int32Array | Uint8Array | Float64Array} luma
+   * @param {number} offset
+   * @param {number} sample
+   */
+  weighed(luma, offset, sample) {
+    const { start, end, at, weight } = this.across;
+    const stop = end[sample] + offset;
+    let sum = 0;
+    for (let x = start[sample] + offset, from = at[sample]; x < stop; x++) sum += weight[from++] * luma[x];
+    return sum;
+  }
+
+  /**
+   * The 64 samples of one row of whole numbers. From its middle outwards the sums of a tent's pixels
+   * are added up: the middle is in all of them, its edges in one, and nothing is multiplied.
+   * @param {Int32Array} line
+   * @param {WholeWeights} columns
+   */
+  addUpAcross(line, { scale, isWhole }) {
+    const { row } = this;
+    const { start, end } = this.across;
     for (let sample = 0; sample < SIDE; sample++) {
-      const end = across.end[sample] + offset;
-      let at = across.at[sample];
-      let sum = 0;
-      for (let x = across.start[sample] + offset; x < end; x++) sum += across.weight[at++] * luma[x];
-      row[sample] = sum;
+      if (!isWhole[sample]) {
+        row[sample] = this.weighed(line, 0, sample);
+        continue;
+      }
+      let left = (start[sample] + end[sample]) >> 1;
+      let right = left;
+      let sum = line[left];
+      let sums = sum;
+      while (left > start[sample]) {
+        left -= 1;
+        right += 1;
+        sum = (sum + line[left] + line[right]) | 0;
+        sums = (sums + sum) | 0;
+      }
+      row[sample] = sums * scale;
     }
   }
 
@@ -277,42 +303,105 @@ export class LumaSampler {
   }
 }
 
-/**
- * Two pairs of rows into the lanes of their sums.
- * @param {Uint32Array} even
- * @param {Uint32Array} odd
- * @param {Uint32Array} one
- * @param {Uint32Array} other of the same weight
- * @param {number} weight
- * @param {Uint32Array} third
- * @param {Uint32Array} fourth of the same weight as the third
- * @param {number} more
- */
-function addPairs(even, odd, one, other, weight, third, fourth, more) {
-  for (let at = 0; at < one.length; at++) {
-    const a = one[at];
-    const b = other[at];
-    const c = third[at];
-    const d = fourth[at];
-    const ab = (a & 0xff00ff) + (b & 0xff00ff);
-    const cd = (c & 0xff00ff) + (d & 0xff00ff);
-    even[at] += Math.imul(weight, ab) + Math.imul(more, cd);
-    const abOdd = ((a >>> 8) & 0xff00ff) + ((b >>> 8) & 0xff00ff);
-    const cdOdd = ((c >>> 8) & 0xff00ff) + ((d >>> 8) & 0xff00ff);
-    odd[at] += Math.imul(weight, abOdd) + Math.imul(more, cdOdd);
-  }
-}
+const LANES = 0xff00ff;
+/** More, times 255, would not fit into a lane. */
+const MAX_LANE_WEIGHT = 257;
 
 /**
- * @param {Uint32Array} even
- * @param {Uint32Array} odd
- * @param {Uint32Array} row
- * @param {number} weight
+ * Rows of bytes, weighed and added up four pixels at a time: the first and the third of each word in
+ * the halves of `even`. In `odd` are the second and the fourth, and the third once more, 256 times,
+ * which is not masked away in each word but taken off in the end.
  */
-function addWeighted(even, odd, row, weight) {
-  for (let at = 0; at < row.length; at++) {
-    even[at] += Math.imul(weight, row[at] & 0xff00ff);
-    odd[at] += Math.imul(weight, (row[at] >>> 8) & 0xff00ff);
+class Lanes {
+  /** @param {number} width in pixels, of which up to three at the end are left out */
+  constructor(width) {
+    this.even = new Int32Array(width >> 2);
+    this.odd = new Int32Array(width >> 2);
+    this.line = new Int32Array(width);
+    this.weight = 0;
+  }
+
+  begin() {
+    this.line.fill(0);
+  }
+
+  /**
+   * Four pairs of rows, the second pair with one more weight than the first, and so on.
+   * @param {Int32Array} pixels
+   * @param {number} upper word at which the first of the upper rows begins
+   * @param {number} lower word at which the last of the lower rows begins
+   * @param {number} stride words from row to row
+   * @param {number} weight of the first pair
+   */
+  addPairs(pixels, upper, lower, stride, weight) {
+    this.make(8 * weight + 12);
+    const { even, odd } = this;
+    for (let at = 0; at < even.length; at++, upper++, lower++) {
+      const a = pixels[upper];
+      const b = pixels[lower];
+      const c = pixels[upper + stride];
+      const d = pixels[lower - stride];
+      const e = pixels[upper + 2 * stride];
+      const f = pixels[lower - 2 * stride];
+      const g = pixels[upper + 3 * stride];
+      const h = pixels[lower - 3 * stride];
+      const evenG = ((g & LANES) + (h & LANES)) | 0;
+      const evenE = ((e & LANES) + (f & LANES) + evenG) | 0;
+      const evenC = ((c & LANES) + (d & LANES) + evenE) | 0;
+      const evenA = ((a & LANES) + (b & LANES) + evenC) | 0;
+      even[at] = (even[at] + Math.imul(weight, evenA) + evenC + evenE + evenG) | 0;
+      const oddG = ((g >>> 8) + (h >>> 8)) | 0;
+      const oddE = ((e >>> 8) + (f >>> 8) + oddG) | 0;
+      const oddC = ((c >>> 8) + (d >>> 8) + oddE) | 0;
+      const oddA = ((a >>> 8) + (b >>> 8) + oddC) | 0;
+      odd[at] = (odd[at] + Math.imul(weight, oddA) + oddC + oddE + oddG) | 0;
+    }
+  }
+
+  /**
+   * @param {Int32Array} pixels
+   * @param {number} first word of the row
+   * @param {number} weight
+   */
+  addRow(pixels, first, weight) {
+    this.make(weight);
+    const { even, odd } = this;
+    for (let at = 0; at < even.length; at++) {
+      const pixel = pixels[first + at];
+      even[at] = (even[at] + Math.imul(weight, pixel & LANES)) | 0;
+      odd[at] = (odd[at] + Math.imul(weight, pixel >>> 8)) | 0;
+    }
+  }
+
+  /**
+   * Makes room in the lanes.
+   * @param {number} weight that is to be added, at most MAX_LANE_WEIGHT
+   */
+  make(weight) {
+    if (this.weight + weight > MAX_LANE_WEIGHT) this.settle();
+    this.weight += weight;
+  }
+
+  /** The lanes become sums of pixels. */
+  settle() {
+    const { even, odd, line } = this;
+    for (let at = 0, x = 0; at < even.length; at++, x += 4) {
+      const third = even[at] >>> 16;
+      const others = (odd[at] - (third << 8)) | 0;
+      line[x] = (line[x] + (even[at] & 0xffff)) | 0;
+      line[x + 1] = (line[x + 1] + (others & 0xffff)) | 0;
+      line[x + 2] = (line[x + 2] + third) | 0;
+      line[x + 3] = (line[x + 3] + (others >>> 16)) | 0;
+    }
+    even.fill(0);
+    odd.fill(0);
+    this.weight = 0;
+  }
+
+  /** @returns {Int32Array} the weighted sums of each column's pixels; 0 in those left out */
+  end() {
+    this.settle();
+    return this.line;
   }
 }
 
@@ -323,8 +412,10 @@ function addWeighted(even, odd, row, weight) {
  * @property {boolean[]} isWhole of each sample: a tent that an edge cuts short has none
  */
 
-/** With larger windows the sums of a tent would not fit into a lane of 16 bits. */
-const MAX_LANE_WINDOW = 16;
+/** With larger windows four pairs of rows would not fit into a lane of 16 bits. */
+const MAX_LANE_WINDOW = 32;
+/** With larger ones the sums of both tents, of bytes, would not fit into 31 bits. */
+const MAX_LINE_WINDOW = Math.floor(Math.sqrt(2 ** 31 / 255) / MAX_LANE_WINDOW);
 
 /**
  * Tents that no edge cuts short have whole weights over the square of the window, rising by one
@@ -396,12 +487,12 @@ export function pdqOf(sampled) {
   coefficients.forEach((coefficient, bit) => {
     if (coefficient > median) hash[31 - (bit >> 3)] |= 1 << (bit & 7);
   });
-  return { hash, quality: qualityOf(new Float32Array(sampled)) };
+  return { hash, quality: qualityOf(sampled) };
 }
 
 /**
  * Gradients summed, as the reference weighs them; below 50 a PDQ says too little to match on.
- * @param {Float32Array} sampled
+ * @param {Float64Array} sampled
  */
 function qualityOf(sampled) {
   let sum = 0;
@@ -417,7 +508,7 @@ function qualityOf(sampled) {
  * @param {number} other
  */
 function step(one, other) {
-  return Math.abs(Math.trunc(Math.fround(Math.fround(Math.fround(one - other) * 100) / 255)));
+  return Math.abs(Math.trunc(Math.fround(Math.fround(Math.fround(Math.fround(one) - Math.fround(other)) * 100) / 255)));
 }
 
 /**

@@ -148,7 +148,7 @@ async function readFrame(bitmap, box) {
     const stored = storedBox(box, frame, orientation);
     const reading = begun(stored, order, orientation);
     const { x, y, width, height } = stored;
-    const rows = stripRows(stored);
+    const rows = stripRows(stored, reading.cells);
     const strip = new Uint8Array(4 * width * rows);
     for (let top = 0; top < height; top += rows) {
       const count = Math.min(rows, height - top);
@@ -174,12 +174,14 @@ async function orientationOf(frame, bitmap, order) {
   let possible = ORIENTATIONS.filter(({ transposes }) =>
     transposes ? codedWidth === height && codedHeight === width : codedWidth === width && codedHeight === height,
   );
-  const context = readable(new OffscreenCanvas(width, 1));
+  // Drawn below one another and read at once: each reading waits for what was drawn.
+  const context = readable(new OffscreenCanvas(width, CONTROL_ROWS));
+  const rows = Array.from({ length: CONTROL_ROWS }, (_, step) => Math.floor(((step + 0.5) * height) / CONTROL_ROWS));
+  for (const [step, y] of rows.entries()) context.drawImage(bitmap, 0, y, width, 1, 0, step, width, 1);
+  const controls = context.getImageData(0, 0, width, CONTROL_ROWS).data;
   const line = new Uint8Array(4 * width);
-  for (let step = 0; step < CONTROL_ROWS; step++) {
-    const y = Math.floor(((step + 0.5) * height) / CONTROL_ROWS);
-    context.drawImage(bitmap, 0, -y);
-    const control = context.getImageData(0, 0, width, 1).data;
+  for (const [step, y] of rows.entries()) {
+    const control = controls.subarray(4 * width * step, 4 * width * (step + 1));
     const agreeing = [];
     for (const orientation of possible) {
       await frame.copyTo(line, { rect: storedBox({ x: 0, y, width, height: 1 }, frame, orientation) });
@@ -243,7 +245,7 @@ function isSameLine(line, control, order, isReversed) {
 function readCanvas(bitmap, box) {
   const { x, y, width, height } = box;
   const reading = begun(box);
-  const rows = stripRows(box);
+  const rows = stripRows(box, reading.cells);
   const context = readable(new OffscreenCanvas(width, rows));
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
@@ -255,14 +257,18 @@ function readCanvas(bitmap, box) {
   return reading;
 }
 
-/** @param {Box} box */
-function stripRows({ width, height }) {
-  return Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
+/**
+ * Whole rows of cells, as they are added up.
+ * @param {Box} box
+ * @param {CellSums} cells
+ */
+function stripRows({ width, height }, { side }) {
+  return Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width / side)) * side);
 }
 
 /** @param {Uint8ClampedArray | Uint8Array} rgba */
 function words(rgba) {
-  return new Uint32Array(rgba.buffer, rgba.byteOffset, rgba.length >> 2);
+  return new Int32Array(rgba.buffer, rgba.byteOffset, rgba.length >> 2);
 }
 
 /** @param {OffscreenCanvas} canvas */

@@ -2,8 +2,8 @@
  * The luma of a picture's pixels, sampled for its PDQ and added up in cells for its windows.
  *
  * These are the loops that touch every pixel. Luma is linear: what is added up is red, green and
- * blue, two of them in the halves of one word, and only sums of many rows are turned into luma.
- * That takes half the time of a luma for every pixel, and gives the same whole numbers.
+ * blue, and only sums of many rows are turned into luma. That takes a fraction of the time of a luma
+ * for every pixel, and gives the same whole numbers.
  */
 
 import { LumaSampler, SIDE, wholeWeights } from './pdq.js';
@@ -19,6 +19,7 @@ const LUMA_SCALE = 1 / 1000;
 /** Luma in thousandths (ITU-R BT.601, 2.5.1): of the first byte and the third, and of the second. */
 const OUTER = { rgb: [299, 114], bgr: [114, 299] };
 const GREEN = 587;
+const OUTER_BYTES = 0xff00ff;
 
 /** With larger windows the sums of a tent, of luma in thousandths, would not fit into 31 bits. */
 const MAX_WHOLE_WINDOW = 91;
@@ -28,19 +29,27 @@ const MAX_WEIGHT = 257;
 /**
  * A sample that has begun and not ended.
  * @typedef {{sample: number, sums: Int32Array | Float64Array, scale: number}} Open
+ * Rows of which each has `step` more weight than the one before, `total` together.
+ * @typedef {{rows: number, weight: number, step: number, total: number}} Slope
  */
 
-/** Rows added up: the first and the third byte in the halves of `outer`, the second in `green`, times 256. */
+/** As many rows are added in one pass. */
+const PASS_ROWS = 8;
+
+/**
+ * Rows added up: the first and the third byte of each pixel in the halves of `outer`, and the words
+ * as they are in `all`. What these are more is the second byte, 256 times, and a multiple of 2**24.
+ */
 class Bytes {
   /** @param {number} width */
   constructor(width) {
     this.outer = new Int32Array(width);
-    this.green = new Int32Array(width);
+    this.all = new Int32Array(width);
   }
 
   clear() {
     this.outer.fill(0);
-    this.green.fill(0);
+    this.all.fill(0);
   }
 }
 
@@ -70,10 +79,11 @@ export class PixelSampler {
     /** Weighted rows of the first open sample that are not in its sums yet. */
     this.weighted = new Bytes(width);
     this.weight = 0;
+    this.nothing = new Int32Array(width);
   }
 
   /**
-   * @param {Uint32Array} pixels opaque
+   * @param {Int32Array} pixels opaque
    * @param {number} first pixel of the next row
    * @param {number} stride pixels from row to row
    * @param {number} count of rows
@@ -83,22 +93,25 @@ export class PixelSampler {
     const at = (row) => pixels.subarray(first + row * stride, first + row * stride + this.width);
     for (let row = 0; row < count; ) {
       this.begin();
-      const slope = this.slope(count - row);
-      if (slope === null) {
-        this.addToAll(at(row));
-        row += 1;
-        this.end(1);
-        continue;
-      }
-      const { rows, weight, step } = slope;
-      const total = rows === 4 ? 4 * weight + 6 * step : weight;
-      if (this.weight + total > MAX_WEIGHT) this.settle();
-      this.weight += total;
-      if (rows === 4) addFour(this.plain, this.weighted, at(row), at(row + 1), at(row + 2), at(row + 3), weight, step);
-      else addOne(this.plain, this.weighted, at(row), weight);
-      row += rows;
-      this.end(rows);
+      const alike = this.alike(count - row);
+      const slope = this.slope(alike);
+      const rows = Array.from({ length: slope?.rows ?? alike }, (_, each) => at(row + each));
+      if (slope === null) this.addToAll(rows);
+      else this.addToOne(rows, slope);
+      row += rows.length;
+      this.end(rows.length);
     }
+  }
+
+  /**
+   * @param {Int32Array[]} rows up to PASS_ROWS
+   * @param {number} weight of the first
+   * @param {number} step by which that of each next one is more
+   */
+  add(rows, weight, step) {
+    const { plain, weighted, nothing } = this;
+    const [a, b = nothing, c = nothing, d = nothing, e = nothing, f = nothing, g = nothing, h = nothing] = rows;
+    addRows(plain, weighted, a, b, c, d, e, f, g, h, weight, step);
   }
 
   /** Opens the samples that look at the next row. */
@@ -112,42 +125,66 @@ export class PixelSampler {
   }
 
   /**
-   * Where one sample of whole weights looks at the next row, as nearly always: that row's weight,
-   * and whether the next four rise or fall evenly in one row of cells.
+   * In how many of the next rows no sample begins or ends, nor a row of cells.
    * @param {number} left rows at hand
-   * @returns {{rows: 1 | 4, weight: number, step: number} | null}
    */
-  slope(left) {
-    const { sampler, whole, open, cells } = this;
-    if (whole === null || open.length !== 1 || !(open[0].sums instanceof Int32Array)) return null;
+  alike(left) {
+    const { sampler, open, cells } = this;
     const { down, nextRow } = sampler;
-    const { sample } = open[0];
-    const at = down.at[sample] + nextRow - down.start[sample];
-    const [a, b, c, d] = whole.weights.subarray(at, at + 4);
-    const end = Math.min(
-      nextRow + left,
-      down.end[sample],
-      this.begun < SIDE ? down.start[this.begun] : Infinity,
-      cells.endOf(nextRow),
-    );
-    const isEven = end >= nextRow + 4 && b - a === c - b && c - b === d - c && a + b + c + d <= MAX_WEIGHT;
-    return { rows: isEven ? 4 : 1, weight: a, step: isEven ? b - a : 0 };
+    let end = Math.min(nextRow + Math.min(left, PASS_ROWS), cells.endOf(nextRow));
+    if (this.begun < SIDE) end = Math.min(end, down.start[this.begun]);
+    for (const { sample } of open) end = Math.min(end, down.end[sample]);
+    return end - nextRow;
   }
 
   /**
-   * A row at which two samples look, or one that an edge cuts short, or none.
-   * @param {Uint32Array} row
+   * Where one sample of whole weights looks at the next row, as nearly always: that row's weight,
+   * and in how many rows it rises or falls evenly.
+   * @param {number} most rows
+   * @returns {Slope | null}
    */
-  addToAll(row) {
-    const { sampler, whole } = this;
+  slope(most) {
+    const { sampler, whole, open } = this;
+    if (whole === null || open.length !== 1 || !(open[0].sums instanceof Int32Array)) return null;
     const { down, nextRow } = sampler;
-    addOne(this.plain, this.weighted, row, 0);
-    if (this.open.length === 0) return;
-    const luma = lumaOf(row, OUTER[this.order]);
-    for (const { sample, sums } of this.open) {
-      const at = down.at[sample] + nextRow - down.start[sample];
-      const weight = sums instanceof Int32Array && whole !== null ? whole.weights[at] : down.weight[at];
-      for (let x = 0; x < luma.length; x++) sums[x] += weight * luma[x];
+    const { sample } = open[0];
+    const { weights } = whole;
+    const at = down.at[sample] + nextRow - down.start[sample];
+    const step = most > 1 ? weights[at + 1] - weights[at] : 0;
+    let rows = 1;
+    let total = weights[at];
+    for (; rows < most && weights[at + rows] - weights[at + rows - 1] === step; rows++) {
+      if (total + weights[at + rows] > MAX_WEIGHT) break;
+      total += weights[at + rows];
+    }
+    return { rows, weight: weights[at], step, total };
+  }
+
+  /**
+   * @param {Int32Array[]} rows
+   * @param {Slope} slope
+   */
+  addToOne(rows, { weight, step, total }) {
+    if (this.weight + total > MAX_WEIGHT) this.settle();
+    this.weight += total;
+    this.add(rows, weight, step);
+  }
+
+  /**
+   * Rows at which two samples look, or one that an edge cuts short, or none.
+   * @param {Int32Array[]} rows
+   */
+  addToAll(rows) {
+    const { sampler, whole, open } = this;
+    const { down, nextRow } = sampler;
+    this.add(rows, 0, 0);
+    for (let row = 0; open.length > 0 && row < rows.length; row++) {
+      const luma = lumaOf(rows[row], OUTER[this.order]);
+      for (const { sample, sums } of open) {
+        const at = down.at[sample] + nextRow + row - down.start[sample];
+        const weight = sums instanceof Int32Array && whole !== null ? whole.weights[at] : down.weight[at];
+        for (let x = 0; x < luma.length; x++) sums[x] += weight * luma[x];
+      }
     }
   }
 
@@ -156,8 +193,8 @@ export class PixelSampler {
     const { sampler, cells, plain } = this;
     sampler.nextRow += rows;
     this.plainRows += rows;
-    if (sampler.nextRow === cells.endOf(sampler.nextRow - 1) || this.plainRows + 4 > MAX_WEIGHT) {
-      addToCells(cells.rowOf(sampler.nextRow - 1), cells, plain, OUTER[this.order]);
+    if (sampler.nextRow === cells.endOf(sampler.nextRow - 1) || this.plainRows + PASS_ROWS > MAX_WEIGHT) {
+      addToCells(cells.rowOf(sampler.nextRow - 1), cells, plain, this.plainRows, OUTER[this.order]);
       plain.clear();
       this.plainRows = 0;
     }
@@ -184,60 +221,76 @@ export class PixelSampler {
 }
 
 /**
+ * Eight rows. From the last upwards they are added up, and so are the sums before each next row: in
+ * these a row is as many times as its place says, which is how much its weight is more.
  * @param {Bytes} plain
  * @param {Bytes} weighted
- * @param {Uint32Array} row
- * @param {number} weight
+ * @param {Int32Array} a
+ * @param {Int32Array} b
+ * @param {Int32Array} c
+ * @param {Int32Array} d
+ * @param {Int32Array} e
+ * @param {Int32Array} f
+ * @param {Int32Array} g
+ * @param {Int32Array} h
+ * @param {number} weight of the first
+ * @param {number} step by which that of each next one is more
  */
-function addOne(plain, weighted, row, weight) {
-  const { outer, green } = plain;
-  const { outer: weightedOuter, green: weightedGreen } = weighted;
-  for (let x = 0; x < row.length; x++) {
-    const pixel = row[x];
-    const ends = pixel & 0xff00ff;
-    const middle = pixel & 0xff00;
-    outer[x] = (outer[x] + ends) | 0;
-    green[x] = (green[x] + middle) | 0;
-    weightedOuter[x] = (weightedOuter[x] + Math.imul(weight, ends)) | 0;
-    weightedGreen[x] = (weightedGreen[x] + Math.imul(weight, middle)) | 0;
+function addRows(plain, weighted, a, b, c, d, e, f, g, h, weight, step) {
+  const { outer: plainOuter, all: plainAll } = plain;
+  const { outer: weightedOuter, all: weightedAll } = weighted;
+  for (let x = 0; x < plainOuter.length; x++) {
+    let all = h[x];
+    let outer = all & OUTER_BYTES;
+    let allSteps = all;
+    let outerSteps = outer;
+    let pixel = g[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    allSteps = (allSteps + all) | 0;
+    outerSteps = (outerSteps + outer) | 0;
+    pixel = f[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    allSteps = (allSteps + all) | 0;
+    outerSteps = (outerSteps + outer) | 0;
+    pixel = e[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    allSteps = (allSteps + all) | 0;
+    outerSteps = (outerSteps + outer) | 0;
+    pixel = d[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    allSteps = (allSteps + all) | 0;
+    outerSteps = (outerSteps + outer) | 0;
+    pixel = c[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    allSteps = (allSteps + all) | 0;
+    outerSteps = (outerSteps + outer) | 0;
+    pixel = b[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    allSteps = (allSteps + all) | 0;
+    outerSteps = (outerSteps + outer) | 0;
+    pixel = a[x];
+    all = (all + pixel) | 0;
+    outer = (outer + (pixel & OUTER_BYTES)) | 0;
+    plainAll[x] = (plainAll[x] + all) | 0;
+    plainOuter[x] = (plainOuter[x] + outer) | 0;
+    weightedAll[x] = (weightedAll[x] + Math.imul(weight, all) + Math.imul(step, allSteps)) | 0;
+    weightedOuter[x] = (weightedOuter[x] + Math.imul(weight, outer) + Math.imul(step, outerSteps)) | 0;
   }
 }
 
 /**
- * Four rows, each with `step` more weight than the one before.
- * @param {Bytes} plain
- * @param {Bytes} weighted
- * @param {Uint32Array} a
- * @param {Uint32Array} b
- * @param {Uint32Array} c
- * @param {Uint32Array} d
- * @param {number} weight of the first
- * @param {number} step
+ * The second byte's sum.
+ * @param {number} outer of `Bytes`
+ * @param {number} all
  */
-function addFour(plain, weighted, a, b, c, d, weight, step) {
-  const { outer, green } = plain;
-  const { outer: weightedOuter, green: weightedGreen } = weighted;
-  for (let x = 0; x < a.length; x++) {
-    const first = a[x];
-    const second = b[x];
-    const third = c[x];
-    const fourth = d[x];
-    const bEnds = second & 0xff00ff;
-    const dEnds = fourth & 0xff00ff;
-    const cdEnds = ((third & 0xff00ff) + dEnds) | 0;
-    const ends = ((first & 0xff00ff) + bEnds + cdEnds) | 0;
-    const bMiddle = second & 0xff00;
-    const dMiddle = fourth & 0xff00;
-    const cdMiddle = ((third & 0xff00) + dMiddle) | 0;
-    const middle = ((first & 0xff00) + bMiddle + cdMiddle) | 0;
-    outer[x] = (outer[x] + ends) | 0;
-    green[x] = (green[x] + middle) | 0;
-    // The second row has one step more, the third two, the fourth three.
-    const endsSteps = (bEnds + dEnds + cdEnds + cdEnds) | 0;
-    const middleSteps = (bMiddle + dMiddle + cdMiddle + cdMiddle) | 0;
-    weightedOuter[x] = (weightedOuter[x] + Math.imul(weight, ends) + Math.imul(step, endsSteps)) | 0;
-    weightedGreen[x] = (weightedGreen[x] + Math.imul(weight, middle) + Math.imul(step, middleSteps)) | 0;
-  }
+function secondOf(outer, all) {
+  return ((all - outer) >>> 8) & 0xffff;
 }
 
 /**
@@ -245,15 +298,15 @@ function addFour(plain, weighted, a, b, c, d, weight, step) {
  * @param {Bytes} bytes
  * @param {number[]} weights of the first and the third byte
  */
-function addLuma(luma, { outer, green }, [low, high]) {
+function addLuma(luma, { outer, all }, [low, high]) {
   for (let x = 0; x < luma.length; x++) {
     const ends = Math.imul(low, outer[x] & 0xffff) + Math.imul(high, outer[x] >>> 16);
-    luma[x] = (luma[x] + ends + Math.imul(GREEN, green[x] >>> 8)) | 0;
+    luma[x] = (luma[x] + ends + Math.imul(GREEN, secondOf(outer[x], all[x]))) | 0;
   }
 }
 
 /**
- * @param {Uint32Array} row
+ * @param {Int32Array} row
  * @param {number[]} weights of the first and the third byte
  */
 function lumaOf(row, [low, high]) {
@@ -270,19 +323,22 @@ function lumaOf(row, [low, high]) {
  * What is left beside the whole cells belongs to none.
  * @param {Float64Array} cells of one row
  * @param {{side: number, left: number}} place pixels of a cell, and before the first one
- * @param {Bytes} bytes of all its rows
+ * @param {Bytes} bytes of `rows` of its rows
+ * @param {number} rows
  * @param {number[]} weights of the first and the third byte
  */
-function addToCells(cells, { side, left }, { outer, green }, [low, high]) {
+function addToCells(cells, { side, left }, { outer, all }, rows, [low, high]) {
+  // As many columns as fit into the same words.
+  const most = Math.floor(MAX_WEIGHT / rows);
   for (let column = 0, x = left; column < cells.length; column++) {
-    let first = 0;
-    let second = 0;
-    let third = 0;
-    for (const end = x + side; x < end; x++) {
-      first = (first + (outer[x] & 0xffff)) | 0;
-      second = (second + (green[x] >>> 8)) | 0;
-      third = (third + (outer[x] >>> 16)) | 0;
+    for (const end = x + side; x < end; ) {
+      let ends = 0;
+      let words = 0;
+      for (const stop = Math.min(end, x + most); x < stop; x++) {
+        ends = (ends + outer[x]) | 0;
+        words = (words + all[x]) | 0;
+      }
+      cells[column] += low * (ends & 0xffff) + GREEN * secondOf(ends, words) + high * (ends >>> 16);
     }
-    cells[column] += low * first + GREEN * second + high * third;
   }
 }

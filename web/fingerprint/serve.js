@@ -13,6 +13,8 @@ import { pictureFingerprints } from './picture.js';
  *   | {type: 'prepared'}} Answer
  */
 
+const REPORT_EVERY_MS = 50;
+
 /** @type {Watch | null} */
 let current = null;
 
@@ -43,7 +45,13 @@ export function serve(decoders) {
  * @param {import('./picture.js').Decoders} decoders
  */
 async function work(file, part, decoders) {
-  current = new Watch((share) => answer({ type: 'progress', share }));
+  let nextAt = 0;
+  current = new Watch((share) => {
+    // Each message wakes the page, which takes the time of a frame.
+    if (performance.now() < nextAt) return;
+    nextAt = performance.now() + REPORT_EVERY_MS;
+    answer({ type: 'progress', share });
+  });
   try {
     answer({ type: 'done', result: await fingerprint(file, part, decoders, current) });
   } catch (error) {

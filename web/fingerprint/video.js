@@ -28,7 +28,6 @@ const LIMITED_TO_FULL = 255 / 219;
 
 /** Of the work; reading for digests is cheap beside decoding. */
 const DIGEST_SHARE = 0.1;
-const REPORT_EVERY_FRAMES = 10;
 
 /**
  * @param {Blob} file
@@ -100,7 +99,6 @@ async function frames(input, track, watch) {
   const reader = new PlaneReader();
   let first = NaN;
   let last = 0;
-  let seen = 0;
   for await (const sample of sink.samples(-Infinity)) {
     let plane;
     try {
@@ -117,7 +115,7 @@ async function frames(input, track, watch) {
     sampler.restart();
     sampler.addPlane(plane.bytes, plane.offset, plane.stride);
     dense.add(pdqOf(sampler.upright(sample.colorSpace.fullRange ? 1 : LIMITED_TO_FULL)));
-    if (seen++ % REPORT_EVERY_FRAMES === 0) watch.progress(last / duration);
+    watch.progress(last / duration);
   }
   const isCutShort = last < 0.5 * duration - 2;
   if (dense.result().length === 0 || isCutShort) throw new UnreadableMediaError('damaged');

@@ -61,6 +61,7 @@ export class CellSums {
   upright() {
     const { rows, columns, cells } = this;
     const { flipsRows, flipsColumns, transposes } = this.orientation;
+    if (!flipsRows && !flipsColumns && !transposes) return { rows, columns, cells };
     const turned = new Float64Array(cells.length);
     for (let row = 0, at = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++, at++) {
@@ -236,8 +237,10 @@ function anchors(table, sizes, contrasts) {
       const value = here[at];
       // Most places end here, without a call: at NaN too.
       if (value > MIN_CONTRAST) {
+        if (larger[at] > value || smaller[at] > value) continue;
         if (here[at + 1] > value || here[at - 1] > value || here[at + columns] > value) continue;
       } else if (value < -MIN_CONTRAST) {
+        if (larger[at] < value || smaller[at] < value) continue;
         if (here[at + 1] < value || here[at - 1] < value || here[at + columns] < value) continue;
       } else continue;
       const sign = Math.sign(value);

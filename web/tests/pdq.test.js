@@ -75,10 +75,16 @@ for (const [width, height] of [
   [96, 130],
   [144, 250],
   [61, 2100],
+  [3840, 2160],
+  [2160, 3840],
+  [8, 4096],
+  [9, 4097],
 ]) {
   test(`a plane of ${width} x ${height} gives the same samples four pixels at a time`, () => {
     const stride = Math.ceil(width / 4) * 4 + 4;
     const plane = noise(stride * height, width);
+    // The brightest there is, where sums are nearest to what a lane holds.
+    plane.fill(255, 0, plane.length / 2);
     const fast = new LumaSampler(width, height);
     fast.addPlane(plane, 0, stride);
     const slow = new LumaSampler(width, height);
@@ -106,7 +112,7 @@ for (const [width, height] of [
       const bytes = noise(4 * width * height, width + height);
       // The brightest there is, where sums are nearest to what a word holds.
       bytes.fill(255, 0, bytes.length / 2);
-      const pixels = new Uint32Array(bytes.buffer);
+      const pixels = new Int32Array(bytes.buffer);
       const cells = new CellSums(width, height);
       const fast = new PixelSampler(width, height, cells, order);
       for (let row = 0, count = 1; row < height; row += count, count = Math.min(count + 1, height - row)) {
@@ -137,7 +143,7 @@ test('cells of more rows than a word holds are added up in parts', () => {
   // As of a picture that is 150 000 pixels long, which would take a second here.
   Object.assign(cells, { side, rows: 2, columns: 1, top: 0, left: 0, cells: new Float64Array(2) });
   const sampler = new PixelSampler(width, height, cells);
-  sampler.addRows(new Uint32Array(width * height).fill(0xffffffff), 0, width, height);
+  sampler.addRows(new Int32Array(width * height).fill(-1), 0, width, height);
   const white = side * side * 255 * 1000;
   assert.deepEqual([...cells.cells], [white, white]);
 });
@@ -145,7 +151,7 @@ test('cells of more rows than a word holds are added up in parts', () => {
 test('the pixels of a turned picture give the samples and cells of the upright one', () => {
   // Neither side is a multiple of a cell's: what is left over must stand on the same side.
   const [width, height] = [1031, 777];
-  const upright = new Uint32Array(noise(4 * width * height, 8).buffer);
+  const upright = new Int32Array(noise(4 * width * height, 8).buffer);
   const read = (pixels, columns, rows, orientation) => {
     const cells = new CellSums(columns, rows, orientation);
     const sampler = new PixelSampler(columns, rows, cells);
@@ -155,7 +161,7 @@ test('the pixels of a turned picture give the samples and cells of the upright o
   const expected = read(upright, width, height, UPRIGHT);
   for (const orientation of ORIENTATIONS) {
     const [columns, rows] = orientation.transposes ? [height, width] : [width, height];
-    const stored = new Uint32Array(width * height);
+    const stored = new Int32Array(width * height);
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
         const i = orientation.flipsRows ? rows - 1 - row : row;
