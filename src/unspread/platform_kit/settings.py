@@ -171,7 +171,8 @@ class Settings(_Section, frozen=True):
     60 ms of processor time each."""
     scan_videos_by: Sampling = Sampling.KEYFRAMES
     """Which frames of a video are looked at: `keyframes` (one in two seconds), or the dearer
-    `every_second`, which sees more of a listed clip that stands in a longer film."""
+    `every_second`, which sees more of a listed clip that stands in a longer film, and what lies
+    between keyframes that are far apart."""
     scan_windows_of_frames: Annotated[int, msgspec.Meta(ge=0)] = 0
     """So many frames of a video have windows as pictures do, for as much each. Finds most listed
     pictures that were taken out of a video, and holds more that is not listed."""
