@@ -4,7 +4,7 @@ import { Receipt } from '../case/receipt.js';
 import { caseText, readOutcome } from '../case/submission.js';
 import { byId, element, problem, save } from './element.js';
 import { Files } from './files.js';
-import { isLeaving, whileAsked } from './leave.js';
+import { isLeaving } from './leave.js';
 import { counted, hasText, text } from './texts.js';
 import { startWorker } from './workers.js';
 
@@ -305,6 +305,5 @@ window.addEventListener('pagehide', forget);
 window.addEventListener('beforeunload', (event) => {
   if (isLeaving() || files.rows.length === 0) return;
   event.preventDefault();
-  whileAsked();
 });
 show('age');

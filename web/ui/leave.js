@@ -19,13 +19,6 @@ export function isLeaving() {
   return isGoing;
 }
 
-/** Covers the page while the browser asks whether to leave it. */
-export function whileAsked() {
-  root.classList.add('covered');
-  // Timers stand still until the question is answered.
-  setTimeout(() => root.classList.toggle('covered', document.visibilityState === 'hidden'));
-}
-
 function leave() {
   isGoing = true;
   root.classList.add('covered');
