@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+from zlib import compress, crc32
 
 import av
 import imagecodecs
@@ -167,13 +168,115 @@ def pictures() -> Iterator[tuple[str, bytes, str]]:  # noqa: PLR0915 - a list
     pillow_heif.register_heif_opener()
     yield "photo.heic", saved(scene(41, 400, 300), "HEIF", quality=70), "HEVC"
     yield "turned.heic", saved(scene(42, 300, 200), "HEIF", exif=exif(6)), "irot"
+    yield "turned.avif", saved(scene(44, 200, 150), "AVIF", exif=exif(5)), "irot and imir"
+    yield "animated.avif", saved(scene(45, 200, 150), "AVIF", **animated), "first of three frames"
+    # As Adobe writes it: inverted.
+    ycck = 255 - np.asarray(scene(46, 240, 160).convert("CMYK"))
+    ycck = imagecodecs.jpeg8_encode(ycck, level=90, colorspace="CMYK", outcolorspace="YCCK")
+    yield "ycck.jpg", ycck, "four channels, by luma"
     yield "plain-white.png", saved(Image.new("RGB", (120, 90), "white"), "PNG"), "nothing to see"
     yield "four-pixels.png", saved(scene(43, 4, 90), "PNG"), "too narrow: quality 0"
 
 
-def expected_of_picture(name: str, data: bytes, shows: str) -> dict[str, Any]:
-    """What any implementation must say of a picture."""
-    image = Image.open(BytesIO(data))
+Pixels = np.ndarray[Any, Any]
+
+
+def drawn_pictures() -> Iterator[tuple[str, bytes, str, Pixels]]:
+    """(file name, bytes, what it shows, its pixels upright and on white), where Pillow errs."""
+    picture = scene(50, 180, 120)
+    pixels = np.asarray(picture)
+    clockwise, anticlockwise = np.rot90(pixels, -1), np.rot90(pixels)
+    yield "turned.png", saved(picture, "PNG", exif=exif(6)), "eXIf", clockwise
+    turned = saved(picture, "WEBP", lossless=True, exif=exif(8))
+    yield "turned.webp", turned, "EXIF, no alpha", anticlockwise
+    tags = Image.Exif()
+    tags[0x0112] = 7
+    turned = saved(picture, "TIFF", exif=tags, compression="tiff_lzw")
+    yield "turned.tiff", turned, "orientation 7", clockwise[:, ::-1][::-1, ::-1]
+    yield "big.tiff", saved(picture, "TIFF", big_tiff=True), "BigTIFF", pixels
+    frames = {"save_all": True, "append_images": [scene(51, 180, 120)], "duration": 200}
+    apart = saved(picture, "PNG", default_image=True, **frames)
+    yield "default-image.png", apart, "a default image that is no frame", pixels
+    plain = saved(picture, "JPEG")
+    at = 2 + plain[2:].index(b"\xff\xdb")
+    long = b"Exif\0\0MM\0*" + struct.pack(">IHHHIII", 8, 1, 0x0112, 4, 1, 6, 0)
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(long)) + long
+    stored = np.asarray(Image.open(BytesIO(plain)))
+    yield "exif-long.jpg", plain[:at] + segment + plain[at:], "no SHORT: ignored", stored
+    yield "offset.gif", *offset_gif()
+    yield "transparent-rgb-16.png", *one_transparent_colour()
+    yield "transparent-grey-2.png", *one_transparent_grey()
+
+
+def offset_gif() -> tuple[bytes, str, Pixels]:
+    """A first frame that leaves a part of the canvas out."""
+    frame = scene(52, 150, 100).quantize(64)
+    data = bytearray(saved(frame, "GIF"))
+    at = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))
+    data[6:10] = struct.pack("<HH", 200, 140)
+    data[at + 1 : at + 5] = struct.pack("<HH", 30, 20)
+    canvas = np.full((140, 200, 3), 255, np.uint8)
+    canvas[20:120, 30:180] = frame.convert("RGB")
+    return bytes(data), "a frame smaller than its canvas", canvas
+
+
+def png(width: int, rows: list[bytes], depth: int, colour: int, transparent: bytes) -> bytes:
+    """A PNG with one transparent colour."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    packed = compress(b"".join(b"\0" + row for row in rows))
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            chunk(b"tRNS", transparent),
+            chunk(b"IDAT", packed),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def one_transparent_colour() -> tuple[bytes, str, Pixels]:
+    """Of 16 bits a channel: in every other column the colour is another in its low bits alone."""
+    coarse = np.asarray(scene(53, 180, 120)) // 64 * 64
+    colours, counts = np.unique(coarse.reshape(-1, 3), axis=0, return_counts=True)
+    wide = coarse.astype(np.uint16) * 257
+    wide[:, ::2] += 1
+    transparent = colours[counts.argmax()].astype(np.uint16) * 257
+    data = png(
+        180,
+        [each.astype(">u2").tobytes() for each in wide],
+        16,
+        2,
+        transparent.astype(">u2").tobytes(),
+    )
+    hidden = (wide == transparent).all(axis=2, keepdims=True)
+    return (
+        data,
+        "one transparent colour of 16 bits",
+        np.where(hidden, 255, wide >> 8).astype(np.uint8),
+    )
+
+
+def one_transparent_grey() -> tuple[bytes, str, Pixels]:
+    """Of 2 bits: the transparent one counts in the file's own samples."""
+    grey = np.asarray(scene(54, 180, 120).convert("L")) >> 6
+    four = grey.reshape(120, -1, 4) << np.array([6, 4, 2, 0])
+    rows = [each.tobytes() for each in four.sum(axis=2).astype(np.uint8)]
+    pixels = np.where(grey == 1, 255, grey * 85).astype(np.uint8)
+    return (
+        png(180, rows, 2, 0, b"\0\1"),
+        "one transparent grey of 2 bits",
+        np.stack(3 * [pixels], 2),
+    )
+
+
+def decoded(data: bytes) -> Image.Image:
+    """Pillow's pixels of the first frame, upright and on white."""
+    image: Image.Image = Image.open(BytesIO(data))
     image.seek(0)
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
@@ -181,7 +284,14 @@ def expected_of_picture(name: str, data: bytes, shows: str) -> dict[str, Any]:
     if image.has_transparency_data:
         above = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    pixels = np.ascontiguousarray(image.convert("RGB"))
+    return image.convert("RGB")
+
+
+def expected_of_picture(
+    name: str, data: bytes, shows: str, drawn: Pixels | None = None
+) -> dict[str, Any]:
+    """What any implementation must say of a picture."""
+    pixels = np.ascontiguousarray(decoded(data) if drawn is None else drawn)
     value, quality = pdqhash.compute(pixels)
     variants, _ = pdqhash.compute_dihedral(pixels)
     if pixels.min() == pixels.max():
@@ -385,6 +495,9 @@ def main() -> None:
     for name, data, shows in pictures():
         (HERE / "pictures" / name).write_bytes(data)
         entries.append(expected_of_picture(name, data, shows))
+    for name, data, shows, drawn in drawn_pictures():
+        (HERE / "pictures" / name).write_bytes(data)
+        entries.append(expected_of_picture(name, data, shows, drawn))
     write("pictures.json", rule, entries)
     videos()
     clips = sorted((HERE / "videos").iterdir())

@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.journeys.page_stand import page_stand
-from unspread.fingerprint.pdq import distance_bits
+from unspread.fingerprint.decode import decode
+from unspread.fingerprint.files import STANDARD
+from unspread.fingerprint.pdq import distance_bits, fingerprint
 from unspread.model import MATCH_RADIUS_BITS, MIN_PDQ_QUALITY
 from unspread.testing.samples import encoded, landscape
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.journey
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 
-UNREAD_BY_CHROMIUM = {"lzw.tiff", "alpha.avif"}
+UNREAD_BY_CHROMIUM = {"lzw.tiff", "turned.tiff", "big.tiff", "alpha.avif"}
 """A format that no browser but Safari decodes, and one of which Chromium stretches the alpha plane
 as if it were of limited range, so that its fingerprint would differ: the page says so."""
 NO_DECODER_IN_CHROMIUM = {"hevc.mp4", "mpeg4.mp4"}
@@ -33,9 +35,10 @@ PIXELS_ROUNDED_OTHERWISE = {
 }
 """Blended over white, or converted to colours, with another rounding: the whole is the same, an
 anchor of a window may move by a part of a pixel."""
-NOT_CONVERTED_BY_MOZJPEG = {"cmyk.jpg"}
+NOT_CONVERTED_BY_MOZJPEG = {"cmyk.jpg", "ycck.jpg"}
 
-RUN = """async ({ url, kind, data }) => {
+WHOLE = {"left": 0, "top": 0, "right": 1, "bottom": 1}
+RUN = """async ({ url, kind, data, part }) => {
     const { startWorker } = await import('/page/ui/workers.js');
     const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
     const worker = startWorker(kind);
@@ -46,7 +49,7 @@ RUN = """async ({ url, kind, data }) => {
             resolve(event.data);
         };
         worker.onerror = (event) => resolve({ type: 'error', reason: event.message });
-        worker.postMessage({ file: new Blob([bytes]) });
+        worker.postMessage({ file: new Blob([bytes]), part });
     });
 }"""
 
@@ -62,12 +65,28 @@ def page(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def run(page: Page) -> Callable[..., dict[str, Any]]:
-    def run_in_worker(path: Path, kind: str = "fingerprint") -> dict[str, Any]:
+    def run_in_worker(
+        path: Path, kind: str = "fingerprint", part: dict[str, float] | None = None
+    ) -> dict[str, Any]:
         data = base64.b64encode(path.read_bytes()).decode()
-        answer: dict[str, Any] = page.evaluate(RUN, {"url": page.url, "kind": kind, "data": data})
+        given = {"url": page.url, "kind": kind, "data": data, "part": part or WHOLE}
+        answer: dict[str, Any] = page.evaluate(RUN, given)
         return answer
 
     return run_in_worker
+
+
+@pytest.mark.parametrize("name", ["turned.webp", "turned.png", "exif-7.jpg", "turned.avif"])
+def test_a_part_is_one_of_the_upright_picture(
+    run: Callable[..., dict[str, Any]], name: str
+) -> None:
+    path = VECTORS / "pictures" / name
+    shown = decode(path.read_bytes(), STANDARD)
+    left, top = shown.width // 5, shown.height // 4
+    part = {"left": left / shown.width, "top": top / shown.height, "right": 1, "bottom": 1}
+    whole = fingerprint(shown.orientation.upright(shown.pixels)[top:, left:])
+    pdq = run(path, part=part)["result"]["fingerprints"][0]
+    assert (pdq["value"], pdq["quality"]) == (whole.value.hex(), whole.quality)
 
 
 def files(name: str) -> list[Any]:

@@ -2,11 +2,13 @@
  * The parts of a picture's file that the decoder must not see, and its size before it is decoded.
  *
  * Colour profiles are cut out, because browsers differ in whether they apply them and the
- * canonical input ignores them (docs/protocol/fingerprints.md). Nothing is copied: the answer
- * is a Blob made of slices of the file.
+ * canonical input ignores them (docs/protocol/fingerprints.md); so are the animation of a PNG, of
+ * which its default image counts, and the turn of a PNG or WebP, which is applied here instead.
+ * Nothing is copied: the answer is a Blob made of slices of the file.
  */
 
 import { UnreadableMediaError } from './media.js';
+import { UPRIGHT } from './pdq.js';
 
 /** Above this no phone can hold the decoded pixels. */
 export const MAX_PIXELS = 200_000_000;
@@ -16,11 +18,30 @@ const MAX_BOX_BYTES = 1 << 24;
 /** What an item of AVIF is called that says how transparent another is (ISO/IEC 23000-22, 7.3.5.2). */
 const ALPHA_PLANES = ['urn:mpeg:mpegB:cicp:systems:auxiliary:alpha', 'urn:mpeg:hevc:2015:auxid:1'];
 const PNG_COLOUR = ['iCCP', 'gAMA', 'cHRM', 'sRGB', 'cICP', 'mDCV', 'cLLI'];
+const PNG_ANIMATION = ['acTL', 'fcTL', 'fdAT'];
+
+/** How to turn stored pixels upright, by EXIF's tag 0x0112 (EXIF 2.32, 4.6.4). */
+const BY_EXIF = [
+  UPRIGHT,
+  UPRIGHT,
+  { flipsRows: false, flipsColumns: true, transposes: false },
+  { flipsRows: true, flipsColumns: true, transposes: false },
+  { flipsRows: true, flipsColumns: false, transposes: false },
+  { flipsRows: false, flipsColumns: false, transposes: true },
+  { flipsRows: true, flipsColumns: false, transposes: true },
+  { flipsRows: true, flipsColumns: true, transposes: true },
+  { flipsRows: false, flipsColumns: true, transposes: true },
+];
+const ORIENTATION_TAG = 0x0112;
+const SHORT = 3;
+const LITTLE_ENDIAN = 0x49492a00;
+const BIG_ENDIAN = 0x4d4d002a;
 
 /**
  * @typedef {object} Container
- * @property {Blob} blob the file without colour profiles
+ * @property {Blob} blob the file without what is applied or ignored here
  * @property {number} pixels by its header, 0 if unknown
+ * @property {import('./pdq.js').Orientation} orientation in which the pixels of `blob` are to be seen
  */
 
 /**
@@ -29,12 +50,15 @@ const PNG_COLOUR = ['iCCP', 'gAMA', 'cHRM', 'sRGB', 'cICP', 'mDCV', 'cLLI'];
  * @returns {Promise<Container>}
  */
 export async function withoutProfile(file, format) {
-  if (format === 'jpeg') return jpeg(file);
+  if (format === 'jpeg') return { ...(await jpeg(file)), orientation: UPRIGHT };
   if (format === 'png') return png(file);
   if (format === 'webp') return webp(file);
   if (format === 'avif' && (await hasAlphaPlane(file))) throw new UnreadableMediaError('no_decoder');
-  if (format === 'gif' || format === 'bmp') return { blob: file, pixels: await plain(file, format) };
-  return { blob: file, pixels: 0 };
+  if (format === 'avif') return { blob: await still(file), pixels: 0, orientation: UPRIGHT };
+  if (format === 'gif' || format === 'bmp') {
+    return { blob: file, pixels: await plain(file, format), orientation: UPRIGHT };
+  }
+  return { blob: file, pixels: 0, orientation: UPRIGHT };
 }
 
 /**
@@ -142,6 +166,8 @@ async function png(file) {
   const kept = [];
   let keptTo = 0;
   let pixels = 0;
+  let hasPixels = false;
+  let orientation = UPRIGHT;
   for (let at = 8; ; ) {
     const head = await reader.at(at, 12);
     if (head === null) throw new UnreadableMediaError('damaged');
@@ -151,7 +177,9 @@ async function png(file) {
       const header = await reader.at(at + 8, 8);
       if (header !== null) pixels = header.getUint32(0) * header.getUint32(4);
     }
-    if (PNG_COLOUR.includes(name)) {
+    hasPixels ||= name === 'IDAT';
+    if (name === 'eXIf' && !hasPixels) orientation = await orientationIn(file.slice(at + 8, at + length - 4));
+    if (name === 'eXIf' || PNG_COLOUR.includes(name) || PNG_ANIMATION.includes(name)) {
       kept.push(file.slice(keptTo, at));
       keptTo = at + length;
     }
@@ -159,7 +187,7 @@ async function png(file) {
     at += length;
   }
   kept.push(file.slice(keptTo));
-  return { blob: new Blob(kept, { type: 'image/png' }), pixels };
+  return { blob: new Blob(kept, { type: 'image/png' }), pixels, orientation };
 }
 
 /** @param {Blob} file */
@@ -172,6 +200,8 @@ async function webp(file) {
   /** @type {BlobPart[]} */
   const kept = [];
   let pixels = 0;
+  let orientation = UPRIGHT;
+  let saysExif = false;
   for (let at = 12; at + 8 <= file.size; ) {
     const head = await reader.at(at, Math.min(18, file.size - at));
     if (head === null) break;
@@ -185,9 +215,13 @@ async function webp(file) {
         const height = 1 + canvas.getUint8(7) + canvas.getUint8(8) * 256 + canvas.getUint8(9) * 65536;
         pixels = width * height;
         const header = new Uint8Array(await part.arrayBuffer());
-        header[8] &= ~0x20; // says that a profile follows
+        saysExif = (header[8] & 0x08) > 0;
+        header[8] &= ~0x28; // says that a profile and EXIF follow
         kept.push(header);
       }
+    } else if (name === 'EXIF') {
+      if (saysExif) orientation = await orientationIn(part.slice(8));
+      saysExif = false;
     } else if (name !== 'ICCP') {
       kept.push(part);
     }
@@ -198,7 +232,32 @@ async function webp(file) {
   riff.setUint32(0, 0x52494646);
   riff.setUint32(4, body.size + 4, true);
   riff.setUint32(8, 0x57454250);
-  return { blob: new Blob([riff.buffer, body], { type: 'image/webp' }), pixels };
+  return { blob: new Blob([riff.buffer, body], { type: 'image/webp' }), pixels, orientation };
+}
+
+/**
+ * @param {Blob} exif
+ * @returns {Promise<import('./pdq.js').Orientation>} upright if it does not say, or is damaged
+ */
+async function orientationIn(exif) {
+  const bytes = new Uint8Array(await exif.arrayBuffer());
+  const isNamed = String.fromCharCode(...bytes.subarray(0, 6)) === 'Exif\0\0';
+  const tiff = new DataView(bytes.buffer, isNamed ? 6 : 0);
+  try {
+    const order = tiff.getUint32(0);
+    if (order !== LITTLE_ENDIAN && order !== BIG_ENDIAN) return UPRIGHT;
+    const isLittle = order === LITTLE_ENDIAN;
+    const directory = tiff.getUint32(4, isLittle);
+    const count = tiff.getUint16(directory, isLittle);
+    for (let at = directory + 2; at < directory + 2 + 12 * count; at += 12) {
+      if (tiff.getUint16(at, isLittle) !== ORIENTATION_TAG) continue;
+      const isOneShort = tiff.getUint16(at + 2, isLittle) === SHORT && tiff.getUint32(at + 4, isLittle) === 1;
+      return (isOneShort && BY_EXIF[tiff.getUint16(at + 8, isLittle)]) || UPRIGHT;
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  return UPRIGHT;
 }
 
 /**
@@ -222,6 +281,20 @@ async function hasAlphaPlane(file) {
     }
     at += length;
   }
+}
+
+/**
+ * An animated AVIF as the still picture that it says it is, too: Chromium decodes the frames of an
+ * animation as if they were of limited range.
+ * @param {Blob} file
+ */
+async function still(file) {
+  const start = await file.slice(0, 4).arrayBuffer();
+  const length = new DataView(start).getUint32(0);
+  const brands = new TextDecoder('latin1').decode(await file.slice(8, Math.min(length, 4096)).arrayBuffer());
+  if (!brands.startsWith('avis')) return file;
+  if (!brands.includes('avif')) throw new UnreadableMediaError('no_decoder');
+  return new Blob([file.slice(0, 8), 'avif', file.slice(12)], { type: 'image/avif' });
 }
 
 /**

@@ -100,7 +100,7 @@ export async function kindOf(file) {
   if (text.startsWith('\x89PNG\r\n\x1a\n')) return { media: 'image', format: 'png' };
   if (/^GIF8[79]a/.test(text)) return { media: 'image', format: 'gif' };
   if (/^RIFF[^]{4}WEBP/.test(text)) return { media: 'image', format: 'webp' };
-  if (/^(II\*\0|MM\0\*)/.test(text)) return { media: 'image', format: 'tiff' };
+  if (/^(II[*+]\0|MM\0[*+])/.test(text)) return { media: 'image', format: 'tiff' };
   if (/^BM[^]{4}\0\0\0\0/.test(text)) return { media: 'image', format: 'bmp' };
   if (text.startsWith('\x1a\x45\xdf\xa3')) return { media: 'video', format: 'matroska' };
   if (text.slice(4, 8) === 'ftyp') {

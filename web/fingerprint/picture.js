@@ -8,7 +8,7 @@
 
 import { checkPixels, withoutProfile } from './container.js';
 import { toHex, UnreadableMediaError } from './media.js';
-import { MIN_SIDE_PIXELS, ORIENTATIONS, pdqOf } from './pdq.js';
+import { MIN_SIDE_PIXELS, ORIENTATIONS, UPRIGHT, pdqOf } from './pdq.js';
 import { PixelSampler } from './pixels.js';
 import { CellSums, windowFingerprints } from './windows.js';
 
@@ -39,14 +39,14 @@ const WHOLE = { left: 0, top: 0, right: 1, bottom: 1 };
  * @returns {Promise<import('./media.js').Fingerprint[]>}
  */
 export async function pictureFingerprints(file, format, decoders, part = WHOLE, whileDecoding = async () => {}) {
-  const { blob, pixels } = await withoutProfile(file, format);
+  const { blob, pixels, orientation } = await withoutProfile(file, format);
   checkPixels(pixels);
   const decoding = decode(blob, format, decoders);
   // Both end before anything is said of this file: nothing of it reaches into the next one's time.
   const [decoded, other] = await Promise.allSettled([decoding, whileDecoding()]);
   if (decoded.status === 'rejected') throw decoded.reason;
   if (other.status === 'rejected') throw other.reason;
-  const { sampler, cells } = await read(decoded.value, part);
+  const { sampler, cells } = await read(decoded.value, part, orientation);
   const whole = fingerprintOf(pdqOf(sampler.matrix()), 'whole');
   return [whole, ...windowFingerprints(cells).map((window) => fingerprintOf(window, 'window'))];
 }
@@ -88,10 +88,12 @@ async function decode(blob, format, decoders) {
 /**
  * @param {ImageBitmap | Decoded} decoded
  * @param {Part} part
+ * @param {Orientation} orientation in which the decoded pixels are to be seen
  * @returns {Promise<Reading>}
  */
-async function read(decoded, part) {
-  const box = boxOf(part, decoded.width, decoded.height);
+async function read(decoded, part, orientation) {
+  const { width, height } = decoded;
+  const box = orientation.transposes ? boxOf(part, height, width) : boxOf(part, width, height);
   if ('rgba' in decoded) {
     const reading = begun(box);
     const first = box.y * decoded.width + box.x;
@@ -99,6 +101,10 @@ async function read(decoded, part) {
     return reading;
   }
   try {
+    if (orientation !== UPRIGHT) {
+      const stored = storedBox(box, { codedWidth: width, codedHeight: height }, orientation);
+      return readCanvas(decoded, stored, orientation);
+    }
     return (await readFrame(decoded, box)) ?? readCanvas(decoded, box);
   } finally {
     decoded.close();
@@ -195,7 +201,7 @@ async function orientationOf(frame, bitmap, order) {
 
 /**
  * @param {Box} box of the upright picture
- * @param {VideoFrame} frame
+ * @param {{codedWidth: number, codedHeight: number}} frame
  * @param {Orientation} orientation
  * @returns {Box} the same as stored
  */
@@ -240,11 +246,12 @@ function isSameLine(line, control, order, isReversed) {
 /**
  * @param {ImageBitmap} bitmap
  * @param {Box} box
+ * @param {Orientation} [orientation]
  * @returns {Reading}
  */
-function readCanvas(bitmap, box) {
+function readCanvas(bitmap, box, orientation) {
   const { x, y, width, height } = box;
-  const reading = begun(box);
+  const reading = begun(box, undefined, orientation);
   const rows = stripRows(box, reading.cells);
   const context = readable(new OffscreenCanvas(width, rows));
   for (let top = 0; top < height; top += rows) {

@@ -3,6 +3,9 @@
  * readers. The picture is heavily blurred, and seen only while a button is held.
  */
 
+import { withoutProfile } from '../fingerprint/container.js';
+import { kindOf, UnreadableMediaError } from '../fingerprint/media.js';
+import { UPRIGHT } from '../fingerprint/pdq.js';
 import { byId } from './element.js';
 
 const VIEW_PIXELS = 480;
@@ -17,6 +20,8 @@ const sliders = EDGES.map((edge) => byId(`crop-${edge}`, HTMLInputElement));
 
 /** @type {ImageBitmap | null} */
 let picture = null;
+/** In which it is to be seen. */
+let orientation = UPRIGHT;
 
 /** @returns {import('../fingerprint/picture.js').Part} */
 function part() {
@@ -31,12 +36,27 @@ function draw() {
   const { left, top, right, bottom } = part();
   context.fillStyle = '#fff';
   context.fillRect(0, 0, width, height);
-  context.drawImage(picture, 0, 0, width, height);
+  drawUpright(context, picture);
   context.fillStyle = 'rgb(20 30 40 / 85%)';
   context.beginPath();
   context.rect(0, 0, width, height);
   context.rect(left * width, top * height, (right - left) * width, (bottom - top) * height);
   context.fill('evenodd');
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context of a canvas that it fills
+ * @param {ImageBitmap} bitmap
+ */
+function drawUpright(context, bitmap) {
+  const { flipsRows, flipsColumns, transposes } = orientation;
+  const { width, height } = context.canvas;
+  context.save();
+  if (transposes) context.transform(0, 1, 1, 0, 0, 0);
+  const [across, down] = transposes ? [height, width] : [width, height];
+  context.transform(flipsColumns ? -1 : 1, 0, 0, flipsRows ? -1 : 1, flipsColumns ? across : 0, flipsRows ? down : 0);
+  context.drawImage(bitmap, 0, 0, across, down);
+  context.restore();
 }
 
 /** Opposite edges keep a tenth of the picture between them. */
@@ -69,10 +89,15 @@ for (const end of ['pointerup', 'pointercancel', 'pointerleave', 'keyup', 'blur'
  * @returns {Promise<import('../fingerprint/picture.js').Part | null>} null if cancelled
  */
 export async function choosePart(file) {
-  picture = await createImageBitmap(file);
-  const scale = Math.min(1, VIEW_PIXELS / Math.max(picture.width, picture.height));
-  canvas.width = Math.max(1, Math.round(picture.width * scale));
-  canvas.height = Math.max(1, Math.round(picture.height * scale));
+  const kind = await kindOf(file);
+  if (kind.media === 'video') throw new UnreadableMediaError('no_decoder');
+  const shown = await withoutProfile(file, kind.format);
+  orientation = shown.orientation;
+  picture = await createImageBitmap(shown.blob);
+  const { width, height } = picture;
+  const scale = Math.min(1, VIEW_PIXELS / Math.max(width, height));
+  canvas.width = Math.max(1, Math.round((orientation.transposes ? height : width) * scale));
+  canvas.height = Math.max(1, Math.round((orientation.transposes ? width : height) * scale));
   for (const slider of sliders) slider.valueAsNumber = 0;
   blur();
   draw();

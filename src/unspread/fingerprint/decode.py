@@ -12,11 +12,12 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 import imagecodecs
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -82,6 +83,8 @@ _PILLOW_RAISES: Final = (
 """What its readers raise on damaged files; `Image.open` itself expects the first few."""
 
 _ORIENTATION_TAG: Final = 0x0112
+_SHORT: Final = 3
+"""Type of 16-bit numbers (TIFF 6.0, section 2)."""
 
 DAMAGED: Final = "the picture is damaged or incomplete; try to open it and save it again"
 
@@ -127,8 +130,12 @@ def decode_canonical(data: bytes, limits: Limits) -> Picture:
     image = _open(data, limits)
     orientation = _orientation(image)
     try:
-        image.load()
-        pixels = _canonical(image)
+        if image.format == "PNG" and image.mode != "P" and "transparency" in image.info:
+            # Pillow compares the one transparent colour with samples of another depth.
+            pixels = _blended(imagecodecs.png_decode(data))
+        else:
+            image.load()
+            pixels = _canonical(image)
     except MemoryError:
         raise UnreadableMediaError("the picture is too large for this machine") from None
     except _PILLOW_RAISES as error:
@@ -144,7 +151,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     if len(data) > limits.max_picture_bytes:
         raise UnreadableMediaError("the file is too large for a picture")
     try:
-        image = _READERS[kind](BytesIO(data))
+        image = _READERS[kind](BytesIO(_still(data) if kind is Format.AVIF else data))
     except MemoryError:
         raise UnreadableMediaError("the picture is too large for this machine") from None
     except _PILLOW_RAISES as error:
@@ -157,33 +164,74 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     return image
 
 
+def _still(avif: bytes) -> bytes:
+    """An animated AVIF as the still picture that it says it is, too.
+
+    Chromium decodes frames of an animation with the wrong range, and the picture rightly.
+    """
+    is_both = avif[8:12] == b"avis" and b"avif" in avif[16 : int.from_bytes(avif[:4])]
+    return avif[:8] + b"avif" + avif[12:] if is_both else avif
+
+
 def _orientation(image: ImageFile) -> Orientation:
     """As EXIF says. XMP is not asked, as no browser does; TIFF and HEIC come upright already."""
     raw = image.info.get("exif")
     if image.format in {"TIFF", "HEIF"} or not isinstance(raw, bytes):
         return UPRIGHT
-    exif = Image.Exif()
     try:
-        exif.load(raw)
-        value = exif.get(_ORIENTATION_TAG, 1)
-    except _PILLOW_RAISES:
+        return Orientation.from_exif(_tagged_orientation(raw.removeprefix(b"Exif\0\0")))
+    except struct.error:
         # Damaged metadata is no reason to leave a picture unprotected: browsers show it as stored.
         return UPRIGHT
-    return Orientation.from_exif(value) if isinstance(value, int) else UPRIGHT
 
 
-def _canonical(image: Image.Image) -> Pixels:
+def _tagged_orientation(tiff: bytes) -> int:
+    """Tag 0x0112 of the first directory, as browsers read it: one SHORT and nothing else."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    (at,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, at)
+    for entry in range(count):
+        tag, kind, values, value = struct.unpack_from(f"{order}HHIH", tiff, at + 2 + 12 * entry)
+        if tag == _ORIENTATION_TAG:
+            return int(value) if (kind, values) == (_SHORT, 1) else 1
+    return 1
+
+
+def _canonical(image: ImageFile) -> Pixels:
     """8-bit luma or RGB of a loaded picture, alpha over white."""
+    if isinstance(image, GifImageFile) and image.dispose_extent:
+        # What the first frame leaves out of the canvas is transparent, not of the first colour.
+        left, top, right, bottom = image.dispose_extent
+        frame = _flat(image)
+        canvas = np.full_like(frame, 255)
+        canvas[top:bottom, left:right] = frame[top:bottom, left:right]
+        return canvas
+    return _flat(image)
+
+
+def _flat(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):
         # 16-bit grey: the high byte, as Pillow itself takes it of 16-bit colour.
         return (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
     if image.has_transparency_data:
-        above = image.convert("RGBA")
-        white = Image.new("RGBA", above.size, "white")
-        return np.asarray(Image.alpha_composite(white, above).convert("RGB"))
+        return _over_white(image.convert("RGBA"))
     if image.mode not in {"L", "RGB"}:
         image = image.convert("L" if image.mode == "1" else "RGB")
     return np.asarray(image)
+
+
+def _blended(pixels: NDArray[Any]) -> Pixels:
+    """Of samples with alpha, of 8 or 16 bits."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return _over_white(Image.fromarray(pixels).convert("RGBA"))
+
+
+def _over_white(above: Image.Image) -> Pixels:
+    white = Image.new("RGBA", above.size, "white")
+    return np.asarray(Image.alpha_composite(white, above).convert("RGB"))
 
 
 def _opaque(pixels: Pixels) -> Pixels:

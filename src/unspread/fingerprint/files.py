@@ -76,6 +76,8 @@ _MAGIC: Final = (
     (b"BM", Format.BMP),
     (b"II*\0", Format.TIFF),
     (b"MM\0*", Format.TIFF),
+    (b"II+\0", Format.TIFF),
+    (b"MM\0+", Format.TIFF),
     (b"\x1a\x45\xdf\xa3", Format.MATROSKA),
 )
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
