@@ -401,6 +401,38 @@ def videos() -> None:
     film("av1.mp4", "libsvtav1", seed=122, options={"crf": "45", "preset": "8"})
     film("av1.webm", "libsvtav1", seed=124, options={"crf": "45", "preset": "8"})
     film("mpeg4.mp4", "mpeg4", seed=126, options={"qscale": "8"})
+    packed_anew()
+
+
+def packed_anew() -> None:
+    """Writes clips with the frames of another, in other containers."""
+    folder = HERE / "videos"
+    with (
+        av.open(folder / "h264-front.mp4") as source,
+        av.open(folder / "h264-edited.mp4", "w", options={"use_editlist": "1"}) as edited,
+    ):
+        track = source.streams.video[0]
+        copy = edited.add_stream_from_template(track)
+        for packet in source.demux(track):
+            if packet.dts is not None:
+                # What lies before 0 is kept, since others need it, and not shown.
+                packet.pts -= round(1.5 / packet.time_base)
+                packet.dts -= round(1.5 / packet.time_base)
+                packet.stream = copy
+                edited.mux(packet)
+    with (
+        av.open(folder / "h264.mp4") as source,
+        av.open(folder / "h264-cover.mkv", "w") as covered,
+    ):
+        track = source.streams.video[0]
+        cover = covered.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        copy = covered.add_stream_from_template(track)
+        covered.mux(cover.encode(av.VideoFrame.from_image(scene(130, 64, 64))))
+        for packet in source.demux(track):
+            if packet.dts is not None:
+                packet.stream = copy
+                covered.mux(packet)
 
 
 def quality_of(luma: np.ndarray[Any, Any]) -> int:
@@ -449,7 +481,7 @@ def expected_of_video(path: Path) -> dict[str, Any]:
     frames: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     with av.open(path) as container:
-        stream = container.streams.video[0]
+        stream = container.streams.video[-1]  # after a cover
         first: int | None = None
         for frame in container.decode(stream):
             first = frame.pts if first is None else first

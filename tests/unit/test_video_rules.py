@@ -307,3 +307,21 @@ def test_a_longer_film_needs_no_more_memory(tmp_path):
         )
         peaks.append(int(done.stdout))
     assert peaks[1] - peaks[0] < 24 * 1024
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_a_film_that_begins_after_its_keyframe_is_read_from_the_next_one(name, tmp_path):
+    whole, cut = clip(tmp_path / "whole.mp4", frames=96, g="24"), tmp_path / name
+    with av.open(whole) as source, av.open(cut, "w") as target:
+        track = source.streams.video[0]
+        copy = target.add_stream_from_template(track)
+        for at, packet in enumerate(source.demux(track)):
+            if at >= 10 and packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    with av.open(cut) as container:
+        shown = [float(each.pts * each.time_base) for each in container.decode(video=0)]
+    assert fingerprint_file(cut).frames_seen == len(shown) == 72
+    for sampling in Sampling:
+        seconds = scan_media(cut, sampling=sampling).seconds_of_frame
+        assert seconds[:3] == pytest.approx((0, 1, 2), abs=1e-3)

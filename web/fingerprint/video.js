@@ -72,16 +72,20 @@ function fingerprintOf({ hash, quality }) {
   return { kind: 'pdq', value: toHex(hash), part: 'frame', quality };
 }
 
-/** @param {Input} input */
+/**
+ * The first moving picture; a cover is none, and has no codec that mediabunny knows.
+ * @param {Input} input
+ */
 async function firstTrack(input) {
-  let track;
+  let tracks;
   try {
-    track = await input.getPrimaryVideoTrack();
+    tracks = await input.getVideoTracks();
   } catch {
     throw new UnreadableMediaError('damaged');
   }
-  if (track === null) throw new UnreadableMediaError('not_media');
-  return track;
+  for (const track of tracks) if ((await track.getCodec()) !== null) return track;
+  if (tracks.length === 0) throw new UnreadableMediaError('not_media');
+  return tracks[0];
 }
 
 /**
@@ -100,6 +104,11 @@ async function frames(input, track, watch) {
   let first = NaN;
   let last = 0;
   for await (const sample of sink.samples(-Infinity)) {
+    // Before what an edit list lets be seen.
+    if (sample.timestamp < 0) {
+      sample.close();
+      continue;
+    }
     let plane;
     try {
       plane = cut(await reader.read(sample), content);

@@ -286,7 +286,7 @@ class Film:
         for pts in sorted(wanted):
             if pts in done:
                 continue
-            self._container.seek(pts, stream=self._stream, backward=True)
+            self._seek_to(pts)
             for frame in self._decoded():
                 if frame.pts in wanted and frame.pts not in done:
                     done.add(frame.pts)
@@ -311,8 +311,18 @@ class Film:
         self._stream = _moving_picture(self._container)
 
     def _seek(self, seconds: float) -> None:
+        """To the keyframe at or before a time after the start, else to the first."""
+        self._seek_to((self._stream.start_time or 0) + int(seconds / self._stream.time_base))
+
+    def _seek_to(self, pts: int) -> None:
+        # By this stream's own keyframes: those of a cover picture lie elsewhere.
+        seek = self._container.seek
         try:
-            self._container.seek(int(seconds * av.time_base), backward=True)
+            try:
+                seek(pts, stream=self._stream, backward=True)
+            except av.error.PermissionError:
+                # The film begins with frames that need one that was cut off.
+                seek(pts, stream=self._stream, backward=False)
         except av.error.FFmpegError as error:
             raise UnreadableMediaError(DAMAGED) from error
 
