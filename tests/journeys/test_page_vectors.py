@@ -37,7 +37,6 @@ PIXELS_ROUNDED_OTHERWISE = {
 anchor of a window may move by a part of a pixel."""
 NOT_CONVERTED_BY_MOZJPEG = {"cmyk.jpg", "ycck.jpg"}
 
-WHOLE = {"left": 0, "top": 0, "right": 1, "bottom": 1}
 RUN = """async ({ url, kind, data, part }) => {
     const { startWorker } = await import('/page/ui/workers.js');
     const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
@@ -49,7 +48,7 @@ RUN = """async ({ url, kind, data, part }) => {
             resolve(event.data);
         };
         worker.onerror = (event) => resolve({ type: 'error', reason: event.message });
-        worker.postMessage({ file: new Blob([bytes]), part });
+        worker.postMessage({ file: new Blob([bytes]), part: part ?? undefined });
     });
 }"""
 
@@ -69,7 +68,7 @@ def run(page: Page) -> Callable[..., dict[str, Any]]:
         path: Path, kind: str = "fingerprint", part: dict[str, float] | None = None
     ) -> dict[str, Any]:
         data = base64.b64encode(path.read_bytes()).decode()
-        given = {"url": page.url, "kind": kind, "data": data, "part": part or WHOLE}
+        given = {"url": page.url, "kind": kind, "data": data, "part": part}
         answer: dict[str, Any] = page.evaluate(RUN, given)
         return answer
 

@@ -229,3 +229,9 @@ def test_a_worker_keeps_its_memory_for_the_next_picture():
         faults = page_faults(worker)
         pool.scan(data, windows=False)
         assert page_faults(worker) - faults < pages // 4
+
+
+def test_workers_that_do_not_start_are_no_fault_of_the_file(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with Confined() as pool, pytest.raises(StateError):
+        pool.scan(encoded(10))

@@ -194,6 +194,7 @@ def test_hash_decodes_in_a_confined_worker_and_goes_on_when_it_is_killed(picture
     def killed_once(self, call, descriptor, progress):
         (worker,) = self._all
         if not asked:
+            worker.ready()
             os.kill(worker._process.pid, signal.SIGKILL)
         asked.append(call)
         return ask(self, call, descriptor, progress)

@@ -322,7 +322,7 @@ class Confined:
         worker = self._idle.get()
         healthy = False
         try:
-            worker.ready()
+            _started(worker)
             answer = worker.call(call, descriptor, progress)
             healthy = worker.calls < _CALLS_PER_WORKER
         except (OSError, EOFError, ValueError, msgspec.MsgspecError):
@@ -343,6 +343,14 @@ class Confined:
             self._all.discard(worker)
         if not self._closed:
             self._start()
+
+
+def _started(worker: _Worker) -> None:
+    try:
+        worker.ready()
+    except (OSError, EOFError, msgspec.MsgspecError) as error:
+        # Not the file's fault, and no reason to take it for harmless or to tell its owner off.
+        raise StateError("the process that decodes files does not start") from error
 
 
 def _framed(message: bytes) -> bytes:

@@ -42,6 +42,11 @@ _MAX_COLLAPSE_BITS: Final = 28
 
 DAMAGED: Final = "the video is damaged or incomplete; try to open it and save it again"
 
+_ODD_TITLES: Final[dict[str, Any]] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+"""Titles that are not UTF-8 are no reason to refuse a film; from PyAV 19 on they never are."""
+
 _DEMUXERS: Final = {Format.MP4: "mov", Format.MATROSKA: "matroska"}
 """By name, so that no playlist or device behind a media type is ever opened."""
 
@@ -256,9 +261,10 @@ class Film:
         shown, keyframes = array("q"), 0
         try:
             for packet in self._container.demux(self._stream):
-                if packet.pts is not None and packet.size:
+                keyframes += bool(packet.is_keyframe and packet.size)
+                # What stands before the first keyframe is never shown.
+                if packet.pts is not None and packet.size and keyframes:
                     shown.append(packet.pts)
-                    keyframes += packet.is_keyframe
                 if len(shown) > self._limits.max_frames:
                     raise UnreadableMediaError("the video has too many frames")
         except av.error.FFmpegError as error:
@@ -412,7 +418,7 @@ def _container(file: BinaryIO, kind: Format) -> Any:
             format=_DEMUXERS[kind],
             # Opening would else read many frames and decode one, for nothing.
             options={"protocol_whitelist": "", "skip_frame": "all", "analyzeduration": "1"},
-            metadata_errors="replace",
+            **_ODD_TITLES,
         )
     except (av.error.FFmpegError, ValueError) as error:
         raise UnreadableMediaError(DAMAGED) from error
@@ -520,13 +526,13 @@ def _luma(frame: Any) -> Pixels:
 
 def _orientation(frame: Any) -> Orientation:
     """From the display matrix (ISO/IEC 14496-12, 8.3.2; FFmpeg, libavutil/display.h)."""
-    for side in frame.side_data:
-        if side.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = struct.unpack_from("<5i", bytes(side))
-            if abs(a) >= abs(b):
-                return Orientation(flips_rows=d < 0, flips_columns=a < 0)
-            return Orientation(flips_rows=c < 0, flips_columns=b < 0, transposes=True)
-    return UPRIGHT
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return UPRIGHT
+    a, b, _, c, d = struct.unpack_from("<5i", bytes(matrix))
+    if abs(a) >= abs(b):
+        return Orientation(flips_rows=d < 0, flips_columns=a < 0)
+    return Orientation(flips_rows=c < 0, flips_columns=b < 0, transposes=True)
 
 
 def _is_bright_along_edges(brightest: Pixels) -> bool:
