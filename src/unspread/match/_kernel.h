@@ -192,6 +192,15 @@ static inline uint32_t lowest(uint64_t mask) {
 #endif
 }
 
+/* The next way to read a clump that leaves fewer members to be looked up, if there is one: more of
+   the columns, up to `most` times eight, or single members instead of pairs. */
+static inline void count_more(unsigned *pairs, unsigned *eights, unsigned fewest, unsigned most) {
+    if (*eights < most)
+        ++*eights;
+    else if (*pairs)
+        *pairs = 0, *eights = fewest;
+}
+
 /* Sorts what is short, or sorted already. */
 static inline void in_order(uint32_t *values, size_t count) {
     for (size_t each = 1; each < count; each++) {

@@ -326,6 +326,8 @@ TARGET static ALWAYS_INLINE void ISA(near_members)(const uint64_t *members, size
         ISA(Slice) sums[BITS];
         for (int bit = 0; bit < BITS; bit++) sums[bit] = bias >> bit & 1 ? all : none;
         for (const size_t *each = columns; each < columns + 8 * eights; each += 8) {
+            /* Of the block after next: no processor by itself looks ahead in so many columns. */
+            for (int n = 0; n < 8; n++) PREFETCH(at + each[n] + 2 * (MEMBERS / 64));
 #define COLUMN(n) ISA(slice)(at + each[n])
 #define PAIR(n) ISA(add)(&sums[0], COLUMN(n), COLUMN(n + 1))
             const ISA(Slice) two_a = PAIR(0), two_b = PAIR(2);
@@ -398,12 +400,9 @@ TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const 
                     if (member >= start && member < end) members[more++] = (uint32_t)member;
                 }
             }
+        /* Too many: to count more, of the same ones again, takes less than to look them up. */
         if (more > enough) {
-            /* The same ones again: to count more takes less than to look so many up. */
-            if (eights < most)
-                eights++;
-            else
-                pairs = 0, eights = fewest;
+            count_more(&pairs, &eights, fewest, most);
             continue;
         }
         found = more, first += size, blocks++;
@@ -427,8 +426,7 @@ TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const 
             if (hits->count - before > limit && id > hits->items[hits->count - 1].id) return DONE;
             if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
         }
-        /* Many in vain: to count more columns costs less. */
-        eights += eights < most && found - left > (2u << pairs) * blocks;
+        if (found - left > (2u << pairs) * blocks) count_more(&pairs, &eights, fewest, most);
         found = blocks = 0;
     }
     return DONE;
