@@ -68,6 +68,16 @@ def test_no_picture_and_no_file_name_is_shown(open_page: Open) -> None:
     assert page.evaluate("document.getElementById('files').files.length") == 0
 
 
+def test_what_cuts_off_on_the_left_stands_on_the_left(open_page: Open) -> None:
+    for language in ("en", "ar"):
+        page = open_page(f"/{language}/begin")
+        page.evaluate("document.getElementById('crop').showModal()")
+        left, right = (page.locator(f"#crop-{edge}").bounding_box() for edge in ("left", "right"))
+        assert left
+        assert right
+        assert left["x"] < right["x"]
+
+
 def test_leave_now_stays_in_reach_however_far_one_scrolls(open_page: Open) -> None:
     for path in ("/en/", "/en/help", "/ar/how"):
         page = open_page(path, width=320, height=500)
