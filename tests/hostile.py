@@ -147,9 +147,43 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     second = data.index(struct.pack("<HH", 257, 4))
     data = data[:first] + wide + data[first + 12 : second] + high + data[second + 12 :]
     yield "a tiff of 10 gigapixels", data
+    counts = struct.pack("<HHHII", 2, 256, 4, 2**31 - 1, 8) + struct.pack(
+        "<HHII", 273, 4, 2**32 - 1, 8
+    )
+    yield "a tiff of billions of strips", b"II*\0" + struct.pack("<I", 8) + counts + bytes(4)
+    head = struct.pack("<IIiiHHIIiiII", 1078, 40, 14_000, 14_000, 1, 8, 1, 0, 0, 0, 0, 0)
+    yield "a packed bmp that ends at once", b"BM" + bytes(8) + head + bytes(1024) + b"\0\1"
+    for brand in (b"avif", b"heic"):
+        name = brand.decode()
+        yield f"{name} of 65 025 tiles that are grids", grids(brand, 255, 200)
+        yield f"{name} whose only tile is a grid of itself", grids(brand, 1, 1)
     webp = (VECTORS / "pictures/lossless.webp").read_bytes()
     at = webp.index(b"VP8L") + 9
     yield "a webp of 268 megapixels", webp[:at] + b"\xff\xff\xff\x0f" + webp[at + 4 :]
+
+
+def grids(brand: bytes, side: int, tiles: int) -> bytes:
+    """HEIF of side x side tiles, each a grid of the next (ISO/IEC 23008-12, 6.6.2.3)."""
+
+    def full(kind: bytes, body: bytes, version: int = 0) -> bytes:
+        return box(kind, bytes([version, 0, 0, 0]) + body)
+
+    items = range(1, tiles + 2)
+    grid = struct.pack(">BBBBII", 0, 1, side - 1, side - 1, 16_000, 12_000)
+    shown = [2 + at % tiles for at in range(side * side)]
+    refers = box(b"dimg", struct.pack(f">HH{len(shown)}H", 1, len(shown), *shown))
+    for item in items[1:]:
+        refers += box(b"dimg", struct.pack(">HHH", item, 1, 2 + (item - 1) % tiles))
+    named = b"".join(full(b"infe", struct.pack(">HH4sB", each, 0, b"grid", 0), 2) for each in items)
+    sized = b"".join(struct.pack(">HBB", each, 1, 1) for each in items)
+    placed = b"".join(struct.pack(">HHHHII", each, 1, 0, 1, 0, len(grid)) for each in items)
+    properties = box(b"ipco", full(b"ispe", struct.pack(">II", 16_000, 12_000)))
+    properties += full(b"ipma", struct.pack(">I", len(items)) + sized)
+    meta = full(b"hdlr", b"\0\0\0\0pict" + bytes(13)) + full(b"pitm", struct.pack(">H", 1))
+    meta += full(b"iinf", struct.pack(">H", len(items)) + named) + full(b"iref", refers)
+    meta += box(b"iprp", properties) + box(b"idat", grid)
+    meta += full(b"iloc", struct.pack(">BBH", 0x44, 0, len(items)) + placed, 1)
+    return box(b"ftyp", brand + b"\0\0\0\0" + brand + b"mif1") + full(b"meta", meta)
 
 
 def damaged() -> Iterator[tuple[str, bytes]]:
@@ -200,6 +234,10 @@ def lying_films() -> Iterator[tuple[str, bytes]]:
     yield "an mp4 whose frames lie behind its end", film[:at] + b"\x7f" + film[at + 1 :]
     at = film.index(b"stsz") + 16
     yield "an mp4 with a frame of gigabytes", film[:at] + b"\x7f" + film[at + 1 :]
+    at = film.index(b"stsz") + 12
+    yield "an mp4 of four billion samples", film[:at] + b"\xff" * 4 + film[at + 4 :]
+    at = film.index(b"stsc") + 8
+    yield "an mp4 of two billion chunks", film[:at] + b"\x7f\xff\xff\xff" + film[at + 4 :]
     deep = b""
     for _ in range(2000):
         deep = box(b"moov", deep)
@@ -209,6 +247,11 @@ def lying_films() -> Iterator[tuple[str, bytes]]:
         box(b"ftyp", b"isom\0\0\0\0") + box(b"moov", b"", 0x7FFFFFFF),
     )
     webm = (VECTORS / "videos/vp9.webm").read_bytes()
+    at = webm.index(b"\x1f\x43\xb6\x75") + 4
+    yield (
+        "a webm with a cluster of terabytes",
+        webm[:at] + b"\x01\0\0\xff\xff\xff\xff\xff" + webm[at + 8 :],
+    )
     yield "a webm of an unknown codec", replaced(webm, b"V_VP9", b"V_ZZZ")
     yield "a webm that is something else", replaced(webm, b"webm", b"zzzz")[:200] + bytes(5000)
     odd = bytearray(webm)

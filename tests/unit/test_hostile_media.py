@@ -13,7 +13,7 @@ from unspread.fingerprint.confined import Budget, Confined
 from unspread.model import Kind
 from unspread.testing.samples import encoded, landscape
 
-pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:(Corrupt EXIF|Tag data larger):UserWarning")
 
 FILES = list(hostile())
 KINDS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
