@@ -63,8 +63,9 @@ def run(report: Report) -> None:
         "alone. Memory is what is resident of the server process, with what it maps of shared "
         "files; its peak is over a first start from the database, lookups and changes by another "
         f"process: {_CHURN:,} listings that come, for which a large list is written anew beside "
-        "itself, and go again. Decoders are processes of their own, 85 MB each, and not in it. "
-        "Lookups during that share two cores with the process that makes the changes. Parquet: hot "
+        "itself, and go again. Decoders are processes of their own, 85 MB each and up to 256 MB "
+        "that they keep of the last pictures, and not in it. Lookups during that share two cores "
+        "with the process that makes the changes. Parquet: hot "
         "rows are processor time of one core against numpy's plain reading, cold ones the clock "
         "against `preadv` of the same bytes, after the system has dropped them."
     )

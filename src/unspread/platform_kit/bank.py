@@ -43,6 +43,9 @@ _WAITING_ROWS: Final = 16_384
 
 WIDENED: Final = "widened"
 """Begins the variants that guess what a frame was before it was cropped."""
+TRIMMED: Final = "trimmed"
+"""Begins the variants of a rectangle that was cut out of a picture: without its border, or a block
+of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +309,9 @@ class Bank:
         for probe, row_id, distance_bits in found:
             settings = lists.get(self._names[row_id >> _LIST_SHIFT])
             if settings is None or not settings.enabled or distance_bits > settings.radius_bits:
+                continue
+            if settings.allow and probe.variant.startswith(TRIMMED):
+                # Beside a harmless block of a page anything may stand.
                 continue
             is_window = probe.part is Part.WINDOW or bool(row_id >> _WINDOW_SHIFT & 1)
             # The whole says more than a part, a digest more than a perceptual fingerprint.

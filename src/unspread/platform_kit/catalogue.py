@@ -354,8 +354,8 @@ def unpack_probes(packed: bytes) -> tuple[Probe, ...]:
 def kept_probes(probes: Iterable[Probe]) -> list[Probe]:
     """What the catalogue keeps: all but windows, of which a picture has a thousand, and guesses.
 
-    A hosted picture that shows a listed one as a part is found by the listing's own windows
-    if it was cropped, and not if it is a collage. A hosted video is found if it was not cropped.
+    A hosted picture that was cropped, or shows a listed one within another, is found when it is
+    uploaded only; a hosted video if it was not cropped.
     """
     return [
         probe

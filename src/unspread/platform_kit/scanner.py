@@ -10,7 +10,7 @@ from unspread.errors import TransportError
 from unspread.fingerprint.confined import Confined
 from unspread.fingerprint.result import MediaScan, Sampling
 from unspread.model import Kind, Media, Part
-from unspread.platform_kit.bank import WIDENED, Probe
+from unspread.platform_kit.bank import TRIMMED, WIDENED, Probe
 
 
 class BusyError(TransportError):
@@ -90,10 +90,9 @@ def scanned(scan: MediaScan, min_quality: int) -> Scanned:
         variant = VARIANTS[turn] if part is not Part.WINDOW else "window"
         if part is Part.FRAME and at - first_of_frame >= len(VARIANTS):
             variant = WIDENED if variant == "original" else f"{WIDENED}_{variant}"
-        # Groups of eight: as it stands, without its borders, and of small pictures both enlarged.
-        is_trimmed = "trimmed" in scan.notes and at // len(VARIANTS) % 2 == 1
-        if part is Part.WHOLE and is_trimmed:
-            variant = "trimmed" if variant == "original" else f"trimmed_{variant}"
+        # Groups of eight: as it stands, then rectangles of it, then those that are small, enlarged.
+        if part is Part.WHOLE and "trimmed" in scan.notes and at >= len(VARIANTS):
+            variant = TRIMMED if variant == "original" else f"{TRIMMED}_{variant}"
         seconds = scan.seconds_of_frame[frame] if scan.media is Media.VIDEO else None
         value = scan.probe_bytes[32 * at : 32 * at + 32]
         probes.append(Probe(Kind.PDQ, value, variant, seconds, part, frame, turn))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.films import filmed
 from tests.unit.platform_kit.conftest import REFUSING, Platform
@@ -81,6 +82,24 @@ def test_what_a_negative_bank_allows_passes_whatever_a_feed_lists(banked, cleari
     answer = banked.scan(altered(1))
     assert (answer.decision, answer.match.list_name) == ("accept", "harmless")
     assert banked.actions() == []
+
+
+def test_a_page_that_shows_something_harmless_too_does_not_pass_for_it(
+    banked, clearinghouse, tmp_path
+):
+    harmless, listed = landscape(1, 320, 240), landscape(2, 320, 240)
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded(harmless, "PNG"))
+    run(banked, "add", "--list", "harmless", str(file))
+    clearinghouse.protect(encoded(listed, "PNG"))
+    banked.sync()
+    page = Image.new("RGB", (400, 700), "white")
+    page.paste(harmless, (40, 60))
+    page.paste(listed, (40, 380))
+
+    answer = banked.scan(encoded(page, "PNG"))
+    assert answer.decision == "refuse"
+    assert banked.scan(file.read_bytes()).match.list_name == "harmless"
 
 
 def test_a_film_that_shows_something_harmless_too_does_not_pass_for_it(
