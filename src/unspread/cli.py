@@ -1,5 +1,6 @@
 """The command line: joins the commands of every part and prints errors for people."""
 
+import errno
 import importlib
 import sys
 from typing import Final
@@ -68,3 +69,9 @@ def main() -> None:
         click.echo(f"unspread: {error}", err=True)
         status = next(code for kind, code in EXIT_STATUS.items() if isinstance(error, kind))
         sys.exit(status)
+    except OSError as error:
+        # Where results go: nothing that whoever reads a traceback could mend.
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"unspread: {error.strerror}", err=True)
+        sys.exit(EXIT_STATUS[StateError])

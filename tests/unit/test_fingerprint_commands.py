@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -205,3 +207,11 @@ def test_hash_decodes_in_a_confined_worker_and_goes_on_when_it_is_killed(picture
     assert TOO_COSTLY in result.stderr
     assert "image, 400 x 300" in result.stdout
     assert len(asked) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_told_in_a_sentence(picture):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "unspread", "hash", "--json", str(picture)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "unspread: No space left on device\n")
