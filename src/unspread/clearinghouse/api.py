@@ -143,7 +143,7 @@ class _People:
 
     async def about(self, _request: Request) -> Response:
         message = await self._service.about_now()
-        return Response(message.to_json(), headers={"cache-control": "max-age=10"}, media_type=JSON)
+        return _json(message.to_json())
 
     async def proof_of_work(self, _request: Request) -> Response:
         return _json(self._service.proof_of_work())

@@ -75,7 +75,9 @@ def test_no_secret_is_written_where_it_must_not_be(
             solution = altcha.solve_challenge(challenge)
             return altcha.Payload(challenge, solution).to_base64()
 
-        origin = client.get("/v1/about").json()["log_origin"]
+        about = client.get("/v1/about")
+        assert about.headers["cache-control"] == "no-store"
+        origin = about.json()["log_origin"]
         for owner, media in ((secret, [withdrawn, kept]), (other, [picture(13, quality=3)])):
             message = case.submission(owner, media, Age.MINOR, proof())
             assert client.post("/v1/cases", content=message.to_json()).status_code == 201
