@@ -109,6 +109,7 @@ async function frames(input, track, watch) {
       sample.close();
       continue;
     }
+    await nextTurn();
     let plane;
     try {
       plane = cut(await reader.read(sample), content);
@@ -129,6 +130,20 @@ async function frames(input, track, watch) {
   const isCutShort = last < 0.5 * duration - 2;
   if (dense.result().length === 0 || isCutShort) throw new UnreadableMediaError('damaged');
   return dense;
+}
+
+const { port1, port2 } = new MessageChannel();
+
+/**
+ * Lets the event loop turn: what follows a frame at once runs before this thread has told the decoder
+ * to go on, which would then stand still meanwhile.
+ * @returns {Promise<unknown>}
+ */
+function nextTurn() {
+  return new Promise((resolve) => {
+    port1.onmessage = resolve;
+    port2.postMessage(null);
+  });
 }
 
 /**
