@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -74,4 +75,6 @@ def main() -> None:
         if error.errno != errno.ENOSPC:
             raise
         click.echo(f"unspread: {error.strerror}", err=True)
+        # What could not be written would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_STATUS[StateError])
