@@ -373,6 +373,7 @@ TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const 
     const size_t before = hits->count;
     size_t columns[ROW_BITS + 8], stride = 0, found = 0, blocks = 0;
     uint32_t members[BATCH + 2 * MEMBERS];
+    uint16_t distances[BATCH + 2 * MEMBERS];
     /* Members that have many of the bits are not told apart by pairs. */
     unsigned pairs = 3 * part->clump_radii[clump] <= free_bits, eights = fewest;
     for (size_t first = start - start % (2 * MEMBERS); first < end;) {
@@ -414,17 +415,21 @@ TARGET static enum Status ISA(scan_clump)(const Part *part, size_t clump, const 
             if (UNLIKELY(members[each] >= part->rows)) return DAMAGED;
             PREFETCH(part->front + 2 * (size_t)members[each]);
             PREFETCH(part->back + 2 * (size_t)members[each]);
-            PREFETCH(part->ids + members[each]), PREFETCH(part->dead + members[each]);
         }
         for (size_t each = 0; each < found; each++) {
             const size_t position = members[each];
             const unsigned distance = DISTANCE2(part->front + 2 * position, query->words) +
                                       DISTANCE2(part->back + 2 * position, query->words + 2);
-            left += distance <= radius;
-            if (distance > radius || part->dead[position]) continue;
+            if (LIKELY(distance > radius)) continue;
+            PREFETCH(part->ids + position), PREFETCH(part->dead + position);
+            members[left] = (uint32_t)position, distances[left++] = (uint16_t)distance;
+        }
+        for (size_t each = 0; each < left; each++) {
+            const size_t position = members[each];
+            if (part->dead[position]) continue;
             const int64_t id = part->ids[position];
             if (hits->count - before > limit && id > hits->items[hits->count - 1].id) return DONE;
-            if (!push(hits, id, number, distance)) return OUT_OF_MEMORY;
+            if (!push(hits, id, number, distances[each])) return OUT_OF_MEMORY;
         }
         if (found - left > (2u << pairs) * blocks) count_more(&pairs, &eights, fewest, most);
         found = blocks = 0;
