@@ -4,6 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import Final
+
+_CHROMIUM: Final = "chromium"
+_FONTS: Final = (
+    "fonts-alee",
+    "fonts-droid-fallback",
+    "fonts-lohit-beng-bengali",
+    "fonts-lohit-deva",
+)
+"""Letters of the languages that no font of a bare system has: hollow boxes are of another width."""
 
 
 def main(*packages: str) -> None:
@@ -16,9 +26,9 @@ def main(*packages: str) -> None:
             check=True,
             env=environment,
         )
-    elif packages == ("chromium",):
-        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
+    elif _CHROMIUM in packages:
+        subprocess.run([sys.executable, "-m", "playwright", "install", _CHROMIUM], check=True)
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] or ["chromium"]))
+    main(*(sys.argv[1:] or [_CHROMIUM, *_FONTS]))
