@@ -19,7 +19,7 @@ static uint64_t next_random(void) {
     return state;
 }
 
-static int in_order(const void *left, const void *right) {
+static int by_query_then_id(const void *left, const void *right) {
     const Hit *a = left, *b = right;
     if (a->query != b->query) return a->query < b->query ? -1 : 1;
     return (a->id > b->id) - (a->id < b->id);
@@ -73,7 +73,7 @@ int main(void) {
         kernel_plain.join(&part, queries, QUERIES, radius, &found[3], &given_up);
         kernel_vector.join(&part, queries, QUERIES, radius, &found[4], &given_up);
         for (int way = 0; way < 5; way++)
-            qsort(found[way].items, found[way].count, sizeof(Hit), in_order);
+            qsort(found[way].items, found[way].count, sizeof(Hit), by_query_then_id);
         for (int way = 1; way < 5; way++)
             differences += found[way].count != found[0].count ||
                            memcmp(found[way].items, found[0].items, found[0].count * sizeof(Hit));
