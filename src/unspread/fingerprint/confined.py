@@ -120,6 +120,8 @@ class _Worker:
         }
         environment |= ENVIRONMENT
         with theirs:
+            # While we hold the other end: a worker that ends at once cannot break it.
+            mine.sendall(_framed(msgspec.msgpack.encode(budget)))
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "unspread.fingerprint.confined_worker"],
                 stdin=theirs.fileno(),
@@ -130,7 +132,6 @@ class _Worker:
             )
         self._socket = mine
         self._budget = budget
-        self._socket.sendall(_framed(msgspec.msgpack.encode(budget)))
         self.confinement: Confinement | None = None
         self.calls = 0
 
