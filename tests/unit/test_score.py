@@ -105,3 +105,14 @@ def test_frames_are_varied_if_two_are_no_copies_in_any_turn():
 )
 def test_two_parts_are_far_apart_and_turned_alike(near, are_two):
     assert are_two_parts((bits, turn, frame(at).value) for bits, turn, at in near) == are_two
+
+
+@pytest.mark.parametrize(
+    ("radius_bits", "apart_bits", "are_two"),
+    [(4, 62, False), (4, 63, True), (40, 80, False), (40, 81, True), (64, 128, False)],
+)
+def test_how_far_apart_two_parts_are_follows_the_radius_upwards_only(
+    radius_bits, apart_bits, are_two
+):
+    near = [(2, 0, frame(0).value), (4, 0, frame(apart_bits).value)]
+    assert are_two_parts(near, radius_bits) == are_two

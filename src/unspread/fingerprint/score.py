@@ -20,27 +20,29 @@ MATCH_SHARE_OF_A_TITLE: Final = 0.5
 """Beyond this share two videos match even if all that they share looks the same, or is few frames;
 so that short films, and such as hardly move, still match their copies."""
 
-APART_BITS: Final = 2 * MATCH_RADIUS_BITS
-"""Two that differ in more bits than this are not within the radius of one and the same third."""
 
-
-def are_two_parts(near: Iterable[tuple[int, int | None, bytes]]) -> bool:
+def are_two_parts(
+    near: Iterable[tuple[int, int | None, bytes]], radius_bits: int = MATCH_RADIUS_BITS
+) -> bool:
     """Whether two parts of what was scanned are two parts of one listing: of a copy they are.
 
     Strangers share an edge, a leaf, a gradient, and where one window of it is near, so are those
     around it and those that are turned. Therefore the second has to stand in the same turn as the
-    nearest, and further from it than any one listed fingerprint could be near both.
+    nearest, and further from it than any one listed fingerprint could be near both: more than twice
+    the radius, and than twice the usual one where a list has a smaller.
 
     Args:
         near: (distance_bits, turn, value) of each fingerprint of the scan that is within the radius
             of the listing, at least one, in the scan's order. A turn of None is not known and
             agrees with none.
+        radius_bits: 0..64.
     """
+    apart_bits = 2 * max(radius_bits, MATCH_RADIUS_BITS)
     every = list(near)
     _, turn, value = min(every, key=lambda each: each[0])
     nearest = int.from_bytes(value)
     return turn is not None and any(
-        (nearest ^ int.from_bytes(other)).bit_count() > APART_BITS
+        (nearest ^ int.from_bytes(other)).bit_count() > apart_bits
         for _, its_turn, other in every
         if its_turn == turn
     )

@@ -322,9 +322,10 @@ class Bank:
         for of_listing in hits.values():
             rank, probe, row_id, distance_bits = min(of_listing, key=lambda hit: hit[0])
             is_window = rank[0]
-            if is_window and lists[self._names[row_id >> _LIST_SHIFT]].window_matches > 1:
+            settings = lists[self._names[row_id >> _LIST_SHIFT]]
+            if is_window and settings.window_matches > 1:
                 near = [(distance, each.turn, each.value) for _, each, _, distance in of_listing]
-                if not are_two_parts(near):
+                if not are_two_parts(near, settings.radius_bits):
                     continue
             seen: dict[int, list[bytes]] = {}
             for _, each, _, _ in of_listing:

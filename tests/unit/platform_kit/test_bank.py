@@ -107,7 +107,9 @@ def test_the_bank_returns_exactly_what_comparing_one_by_one_returns(before, chan
 
 # Around what one fingerprint can be near both of: twice the radius.
 apart = st.builds(
-    flipped, st.sampled_from(VALUES[:1]), st.sampled_from([0, 31, 32, 61, 62, 63, 64, 93, 94, 128])
+    flipped,
+    st.sampled_from(VALUES[:1]),
+    st.sampled_from([0, 31, 32, 40, 61, 62, 63, 64, 80, 81, 93, 94, 128]),
 )
 parts_listed = st.lists(
     st.builds(
@@ -139,8 +141,8 @@ def bits_of(value: bytes) -> str:
 
 
 @settings(max_examples=300, deadline=None)
-@given(parts_listed, parts_looked_up)
-def test_parts_match_only_if_two_of_them_do(fingerprints, probes):
+@given(parts_listed, parts_looked_up, st.sampled_from([4, 31, 31, 40]))
+def test_parts_match_only_if_two_of_them_do(fingerprints, probes, radius_bits):
     listing = Listing(
         ListingId(3), Media.IMAGE, Age.UNKNOWN, tuple(fingerprints), Level.CONFIRMED, State.LISTED,
         datetime(2026, 11, 23, tzinfo=UTC), bytes(16),
@@ -150,12 +152,14 @@ def test_parts_match_only_if_two_of_them_do(fingerprints, probes):
         (probe, each)
         for probe in probes
         for each in fingerprints
-        if differing(probe.value, each.value) <= 31
+        if differing(probe.value, each.value) <= radius_bits
     ]
     by_whole = any(Part.WINDOW not in {probe.part, each.part} for probe, each in pairs)
 
     by_one, by_two = (
-        bank.matches(probes, {"one": ListSettings(window_matches=count)}) != () for count in (1, 2)
+        bank.matches(probes, {"one": ListSettings(window_matches=count, radius_bits=radius_bits)})
+        != ()
+        for count in (1, 2)
     )
 
     assert by_one == bool(pairs)
@@ -164,7 +168,8 @@ def test_parts_match_only_if_two_of_them_do(fingerprints, probes):
         return
     nearest, _ = min(pairs, key=lambda pair: differing(pair[0].value, pair[1].value))
     assert by_two == any(
-        probe.turn == nearest.turn is not None and differing(probe.value, nearest.value) > 62
+        probe.turn == nearest.turn is not None
+        and differing(probe.value, nearest.value) > max(62, 2 * radius_bits)
         for probe, _ in pairs
     )
     # What it stands for: two listed fingerprints, each found by another one of what is looked up.
